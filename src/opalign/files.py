@@ -1,0 +1,68 @@
+"""Writing files so that a crash, a full disk or a second process never leaves a half file behind."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from opalign.errors import StorageError
+
+
+@contextlib.contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``target`` and move it there once the block has succeeded.
+
+    The file is flushed to disk before the move. If the block raises, the temporary file is removed
+    and what stood at ``target`` before is untouched. ``OSError`` (full disk, missing right) becomes
+    :class:`~opalign.errors.StorageError`.
+    """
+    target = Path(target)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.stem[:40]}-", suffix=target.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    except OSError as error:
+        raise StorageError(
+            f"could not be written: {error.strerror or error}",
+            where=str(target),
+            cure="free some space or choose another folder; what was there before is untouched",
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(target: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Call ``write`` with a temporary path and move the result to ``target``; return ``target``."""
+    with atomic_path(target) as temporary:
+        write(temporary)
+    return Path(target)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> Path:
+    """Write ``text`` as UTF-8, atomically."""
+    return write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
