@@ -1,0 +1,117 @@
+"""What a geometry must fulfil before it becomes a graph; each refusal names the place and the cure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opalign.crystal.neighbors import radius_neighbors
+from opalign.errors import StructureError
+
+# Å. The shortest bond of all, that of H₂, has 0.74 Å, and no crystal under pressure comes near this.
+MINIMUM_DISTANCE = 0.5
+# Å. Longer than any lattice vector in the structure databases, slabs in vacuum included.
+MAXIMUM_LATTICE_VECTOR = 1000.0
+# Å³ per atom. Solid noble gases have below 60, porous frameworks below 100, slabs in vacuum some
+# hundreds; a lone molecule in a box may have thousands. Beyond this, the length unit is wrong.
+MAXIMUM_VOLUME_PER_ATOM = 1e5
+# Share of |a||b||c| below which the lattice vectors lie in a plane, within rounding.
+MINIMUM_RELATIVE_VOLUME = 1e-4
+
+
+def check_lattice(lattice: NDArray[np.float64], count: int, where: str | None = None) -> float:
+    """Volume (Å³) of a cell of ``count`` atoms; raise StructureError if it cannot be a crystal's.
+
+    ``lattice`` is (3, 3), row vectors, Å. Left-handed lattices are legal.
+    """
+    if lattice.shape != (3, 3):
+        raise StructureError(
+            f"the lattice has shape {lattice.shape}", where=where, expected="three row vectors in Å"
+        )
+    if not np.isfinite(lattice).all():
+        raise StructureError(
+            "the lattice holds numbers that are not finite",
+            where=where,
+            expected="three lattice vectors in Å",
+            cure="export the structure again; a relaxation may have diverged",
+        )
+    lengths = np.sqrt((lattice * lattice).sum(axis=1))
+    volume = abs(float(np.linalg.det(lattice)))
+    if volume <= MINIMUM_RELATIVE_VOLUME * lengths.prod():
+        raise StructureError(
+            "the lattice has no volume: its vectors are zero or lie in one plane",
+            where=where,
+            expected="three independent lattice vectors in Å",
+            cure="give a slab or a chain a cell with vacuum in the directions it does not repeat",
+        )
+    if lengths.max() > MAXIMUM_LATTICE_VECTOR:
+        raise StructureError(
+            f"lattice vector {int(lengths.argmax()) + 1} is {lengths.max():.6g} Å long",
+            where=where,
+            expected=f"at most {MAXIMUM_LATTICE_VECTOR:g} Å",
+            cure="check the unit of length of the lattice",
+        )
+    if volume > MAXIMUM_VOLUME_PER_ATOM * count:
+        raise StructureError(
+            f"the cell holds {volume / count:.3g} Å³ per atom",
+            where=where,
+            expected=f"at most {MAXIMUM_VOLUME_PER_ATOM:g} Å³ per atom",
+            cure="check the unit of length of the lattice, and that no atoms were lost",
+        )
+    return volume
+
+
+def check_positions(
+    cartesian: NDArray[np.float64], labels: list[str], where: str | None = None
+) -> None:
+    """Raise StructureError unless ``cartesian`` (N, 3) is finite, one row per label, not empty."""
+    if not labels:
+        raise StructureError("holds no atoms", where=where, expected="at least one atom")
+    if cartesian.shape != (len(labels), 3):
+        raise StructureError(
+            f"{len(labels)} atoms, but positions of shape {cartesian.shape}",
+            where=where,
+            expected="three coordinates per atom",
+        )
+    finite = np.isfinite(cartesian).all(axis=1)
+    if not finite.all():
+        atom = int(np.argmin(finite))
+        raise StructureError(
+            f"the position of {_name(atom, labels)} is not finite",
+            where=where,
+            expected="numbers",
+            cure="export the structure again; a relaxation may have diverged",
+        )
+
+
+def check_distances(
+    lattice: NDArray[np.float64],
+    cartesian: NDArray[np.float64],
+    labels: list[str],
+    where: str | None = None,
+) -> None:
+    """Raise StructureError if two atoms, or an atom and its own image, share a site."""
+    close = radius_neighbors(lattice, cartesian, MINIMUM_DISTANCE)
+    if not len(close.source):
+        return
+    lengths = np.linalg.norm(close.vector, axis=1)
+    bond = int(lengths.argmin())
+    first, second = sorted((int(close.source[bond]), int(close.target[bond])))
+    if first == second:
+        problem = f"{_name(first, labels)} is {lengths[bond]:.3g} Å from its own periodic image"
+        cure = "check the unit of length of the lattice"
+    else:
+        image = ", in a neighbouring cell" if close.image[bond].any() else ""
+        problem = (
+            f"{_name(first, labels)} and {_name(second, labels)}{image}"
+            f" are {lengths[bond]:.3g} Å apart"
+        )
+        cure = "remove one of the two, or choose one of the alternatives of a disordered site"
+    raise StructureError(
+        problem, where=where, expected=f"at least {MINIMUM_DISTANCE} Å between atoms", cure=cure
+    )
+
+
+def _name(atom: int, labels: list[str]) -> str:
+    """Name an atom as a reader counts it: from one."""
+    return f"atom {atom + 1} ({labels[atom]})"

@@ -1,0 +1,136 @@
+"""Periodic neighbour lists: all neighbours within a radius, or the k nearest in whole shells.
+
+The search itself is done by vesin (cell lists in C++); this module fixes the conventions (direction,
+order, images of atoms as given) and adds the k nearest neighbours, which vesin does not have.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# A shell that lies at the cutoff itself is in, as a whole, whatever the rounding of its distances.
+ROUNDING = 1e-8
+# The first search of k nearest reaches for this many times k atoms at mean density: with it, one
+# search serves 99 in 100 of the oxides and chalcogenides of the Materials Project.
+FIRST_REACH = 2.0
+# Å³ per atom, above which a cell must hold vacuum: its density says nothing about bonds.
+LARGEST_DENSE_VOLUME = 30.0
+GROWTH = 1.4
+
+
+class NeighborList(NamedTuple):
+    """Directed bonds, both directions of each, sorted by target, then source, then image.
+
+    ``vector = r(target) + image @ lattice − r(source)``, with the atoms where they were given.
+    """
+
+    source: NDArray[np.int64]
+    """(E,) index of the atom a bond starts from."""
+    target: NDArray[np.int64]
+    """(E,) index of the atom a bond points to."""
+    image: NDArray[np.int64]
+    """(E, 3) lattice vectors from the cell of the source to that of the target."""
+    vector: NDArray[np.float64]
+    """(E, 3) Å, from source to target."""
+
+
+def radius_neighbors(lattice: ArrayLike, cartesian: ArrayLike, cutoff: float) -> NeighborList:
+    """Every pair of atoms, periodic images included, at most ``cutoff`` apart.
+
+    Parameters
+    ----------
+    lattice
+        (3, 3) lattice vectors in rows, Å; either handedness, any skew, any size against the cutoff.
+    cartesian
+        (N, 3) positions, Å, inside the cell or out of it.
+    cutoff
+        Å.
+    """
+    pairs, lengths = _search(lattice, cartesian, cutoff + ROUNDING)
+    return _sorted(_subset(pairs, lengths <= cutoff + ROUNDING), len(np.asarray(cartesian)))
+
+
+def k_nearest_neighbors(
+    lattice: ArrayLike, cartesian: ArrayLike, k: int, shell_tolerance: float
+) -> NeighborList:
+    """The ``k`` nearest neighbours of every atom, the k-th shell whole, made undirected.
+
+    An atom chooses all neighbours up to ``shell_tolerance`` (Å) beyond its k-th; a bond is kept, in
+    both directions, if either end chose it. Without whole shells the graph would depend on the
+    order of the atoms and break the symmetry of the crystal.
+
+    Shapes and units as in :func:`radius_neighbors`.
+    """
+    lattice = np.asarray(lattice, dtype=np.float64)
+    cartesian = np.asarray(cartesian, dtype=np.float64)
+    count = len(cartesian)
+    volume = min(abs(np.linalg.det(lattice)) / count, LARGEST_DENSE_VOLUME)
+    reach = (FIRST_REACH * k * volume * 3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
+    margin = shell_tolerance + ROUNDING
+    while True:
+        pairs, lengths = _search(lattice, cartesian, reach + margin)
+        degree = np.bincount(pairs.source, minlength=count)
+        if degree.min() < k:
+            reach *= GROWTH
+            continue
+        farthest = _kth_length(pairs.source, lengths, degree, k)
+        needed = farthest.max()
+        if needed <= reach:
+            break
+        # All have k neighbours, but the shell of some k-th one may be cut: now it is known how far
+        # the list must reach.
+        reach = needed + ROUNDING
+    # Both directions of a bond have the very same length, so asking for the more generous end
+    # keeps both or neither.
+    chosen = np.maximum(farthest[pairs.source], farthest[pairs.target]) + margin
+    return _sorted(_subset(pairs, lengths <= chosen), count)
+
+
+def _search(
+    lattice: ArrayLike, cartesian: ArrayLike, cutoff: float
+) -> tuple[NeighborList, NDArray[np.float64]]:
+    """Pairs within about ``cutoff``, in no particular order, and their lengths (E,) in Å."""
+    from vesin import NeighborList as Search
+
+    lattice = np.ascontiguousarray(lattice, dtype=np.float64)
+    cartesian = np.ascontiguousarray(cartesian, dtype=np.float64)
+    # A little more than asked: vesin's own rounding must not decide on one direction of a bond.
+    search = Search(cutoff=cutoff + ROUNDING, full_list=True)
+    source, target, image = search.compute(cartesian, lattice, True, "ijS", copy=True)
+    source, target = source.astype(np.int64), target.astype(np.int64)
+    # Computed so that the opposite bond gets exactly the opposite vector, bit for bit.
+    vector = cartesian[target] - cartesian[source] + image @ lattice
+    lengths = np.sqrt(np.einsum("ij,ij->i", vector, vector))
+    return NeighborList(source, target, image.astype(np.int64), vector), lengths
+
+
+def _kth_length(
+    source: NDArray[np.int64], lengths: NDArray[np.float64], degree: NDArray[np.int64], k: int
+) -> NDArray[np.float64]:
+    """(N,) distance of the k-th neighbour of each atom, Å."""
+    # One sort of plain numbers instead of one per atom: atoms are set apart by more than any length.
+    stride = lengths.max() + 1.0
+    keys = np.sort(source * stride + lengths)
+    first = np.cumsum(degree) - degree
+    return keys[first + (k - 1)] - np.arange(len(degree)) * stride
+
+
+def _subset(pairs: NeighborList, keep: NDArray[np.bool_] | NDArray[np.intp]) -> NeighborList:
+    """Bonds chosen by a mask or by their positions, in that order."""
+    return NeighborList(*(column[keep] for column in pairs))
+
+
+def _sorted(pairs: NeighborList, count: int) -> NeighborList:
+    if not len(pairs.source):
+        return pairs
+    # One integer per bond, in the order wanted: it sorts faster than five columns.
+    farthest = int(np.abs(pairs.image).max())
+    width = 2 * farthest + 1
+    x, y, z = (pairs.image + farthest).T
+    key = (((pairs.target * count + pairs.source) * width + x) * width + y) * width + z
+    order = np.argsort(key)
+    return _subset(pairs, order)
