@@ -1,11 +1,11 @@
-"""Writing files so that a crash, a full disk or a second process never leaves a half file behind."""
+"""Writing files so that a crash, a full disk or a second process never leaves a half file."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,25 +16,21 @@ from opalign.errors import StorageError
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` and move it there once the block has succeeded.
 
-    The file is flushed to disk before the move. If the block raises, the temporary file is removed
-    and what stood at ``target`` before is untouched. ``OSError`` (full disk, missing right) becomes
+    The temporary file is empty and carries the suffix of ``target``, because many writers choose
+    their format by it; folders on the way are made. The file is flushed to disk before the move.
+    If the block raises, the temporary file is removed and what stood at ``target`` before is
+    untouched. ``OSError`` (full disk, missing right) becomes
     :class:`~opalign.errors.StorageError`.
     """
     target = Path(target)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.stem[:40]}-", suffix=target.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
+        temporary = target.with_name(f".{target.stem[:40]}-{uuid.uuid4().hex}{target.suffix}")
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
     except OSError as error:
         raise StorageError(

@@ -1,0 +1,57 @@
+# Each target makes its own environment on the first call; later calls start at once.
+#
+#   make demo MODEL=checkpoints/other STRUCTURES=my_crystals/    another model, your own structures
+
+PYTHON     ?= python3
+VENV       ?= .venv
+STRUCTURES ?= examples/structures
+OUT        ?= out/demo
+MODEL      ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Few small matrices: more threads than this cost more than they bring.
+export OMP_NUM_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed ## predict the spectra of the example structures
+	$(BIN)/opalign predict $(STRUCTURES) --out $(OUT) $(if $(MODEL),--model $(MODEL))
+	@echo; echo "Written to $(OUT):"; find $(OUT) -type f | sort | sed 's/^/  /'
+
+test: lint ## check style, types and floors, then run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## check style, types and floors only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment, outputs and caches
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Opalign needs Python 3.11 or newer, and this is " + sys.version.split()[0] + ": name another, as in: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Opalign and its dependencies into $(VENV) (once)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Opalign and its development tools into $(VENV) (once)"
+	$(PIP) -e '.[test,dev]'
+	@touch $@ $(VENV)/.installed
