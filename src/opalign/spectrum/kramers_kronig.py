@@ -1,0 +1,135 @@
+"""Kramers–Kronig relations on an energy grid, in closed form between the grid points.
+
+ε₁(E) = 1 + (2/π) P∫ E′ ε₂(E′) / (E′² − E²) dE′
+
+ε₂ is taken as piecewise linear, a sum of hat functions, and the principal value of each hat is
+known: with E′/(E′² − E²) = ½ [1/(E′ − E) + 1/(E′ + E)] and the second antiderivative u·ln|u| − u of
+1/u, it is a second difference of u·ln|u|. So there is no pole to step around and no error from
+quadrature.
+
+Outside the window ε₂ is zero but for what an :class:`Oscillator` stands for. A value at the edge
+falls to zero within one step outside (at most down to E = 0), since a jump would make ε₁ infinite.
+ε₂ is odd in E, so a value given at E = 0 itself does not count.
+
+n − 1 and k obey the same relation as ε₁ − 1 and ε₂.
+Source: e.g. F. Wooten, Optical Properties of Solids (1972), chapter 6 and appendix G.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from opalign.errors import ConfigurationError
+from opalign.spectrum.arrays import ArrayT, apply_operator, is_tensor, require_grid_length
+from opalign.spectrum.grid import EnergyGrid
+
+
+class Oscillator(BaseModel):
+    """All absorption above the window, put at one energy.
+
+    Δε₂(E) = (π/2)·strength·energy·δ(E − energy), hence Δε₁(E) = strength·energy²/(energy² − E²) and
+    a share (π/2)·strength·energy² of the f-sum.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    energy: float = Field(gt=0.0, allow_inf_nan=False, description="eV, above the window")
+    strength: float = Field(ge=0.0, allow_inf_nan=False, description="what it adds to ε₁(0)")
+
+    def __init__(self, energy: float, strength: float) -> None:
+        super().__init__(energy=energy, strength=strength)
+
+    def real_part(self, energies: np.ndarray) -> np.ndarray:
+        """Return Δε₁ at ``energies`` (n,) in eV.
+
+        Raises
+        ------
+        ConfigurationError
+            Unless all energies lie below the oscillator's own.
+        """
+        energies = np.asarray(energies, dtype=float)
+        if energies.max() >= self.energy:
+            raise ConfigurationError(
+                f"an oscillator at {self.energy:g} eV stands within the window",
+                expected=f"an energy above {energies.max():g} eV",
+                cure="the oscillator stands for what lies above the window: choose a higher energy",
+            )
+        return self.strength * self.energy**2 / (self.energy**2 - energies**2)
+
+
+def _x_log_x(u: np.ndarray) -> np.ndarray:
+    magnitude = np.abs(u)
+    return u * np.log(np.where(magnitude > 0.0, magnitude, 1.0))
+
+
+def kramers_kronig_weights(grid: EnergyGrid, energies: np.ndarray) -> np.ndarray:
+    """Weights W (m, n) with ε₁ − 1 = W @ ε₂ at any ``energies`` (m,) in eV; ε₂ (n,) on ``grid``."""
+    step = grid.step
+    nodes = np.concatenate(
+        ([max(grid.start - step, 0.0)], grid.values, [grid.stop + step]),
+    )
+    energies = np.asarray(energies, dtype=float)[:, None]
+    primitive = _x_log_x(nodes - energies) + _x_log_x(nodes + energies)
+    if grid.start == 0.0:
+        # The hat at E = 0 carries no weight (ε₂ is odd); its left neighbour coincides with it.
+        nodes, primitive = nodes[1:], primitive[:, 1:]
+    slopes = np.diff(primitive, axis=1) / np.diff(nodes)
+    weights = np.diff(slopes, axis=1) / np.pi
+    if grid.start == 0.0:
+        weights = np.pad(weights, ((0, 0), (1, 0)))
+    return weights
+
+
+@lru_cache(maxsize=8)
+def kramers_kronig_matrix(grid: EnergyGrid) -> np.ndarray:
+    """Return K (n, n) float64, read-only and cached, with ε₁ − 1 = K @ ε₂ on ``grid``."""
+    matrix = kramers_kronig_weights(grid, grid.values)
+    matrix.flags.writeable = False
+    return matrix
+
+
+def real_from_imaginary(
+    epsilon_imaginary: ArrayT, grid: EnergyGrid, oscillator: Oscillator | None = None
+) -> ArrayT:
+    """ε₁ (..., n) from ε₂ (..., n) on ``grid``; the energy is the last axis.
+
+    NumPy in, NumPy out; torch in, torch out, on the same device and differentiable.
+    ``oscillator`` stands for the absorption above the window, without it ε₁ comes out too low by
+    about a constant far below the window's end.
+
+    Raises
+    ------
+    SpectrumError
+        If the last axis does not fit the grid.
+    ConfigurationError
+        If the oscillator lies within the window.
+    """
+    require_grid_length(epsilon_imaginary, grid, "values of Im ε")
+    real: Any = apply_operator(epsilon_imaginary, kramers_kronig_matrix, grid)
+    above: Any = 0.0 if oscillator is None else oscillator.real_part(grid.values)
+    if is_tensor(real):
+        above = real.new_tensor(above)
+    return cast(ArrayT, 1.0 + real + above)
+
+
+def index_from_extinction(
+    extinction: ArrayT, grid: EnergyGrid, oscillator: Oscillator | None = None
+) -> ArrayT:
+    """Refractive index n (..., n) from the extinction coefficient k (..., n): the same relation.
+
+    ``oscillator`` is then one of k: it adds ``strength`` to the static refractive index.
+    """
+    return real_from_imaginary(extinction, grid, oscillator)
+
+
+def static_from_imaginary(
+    epsilon_imaginary: np.ndarray, grid: EnergyGrid, oscillator: Oscillator | None = None
+) -> np.ndarray:
+    """ε₁(E = 0) (...) from ε₂ (..., n), whether or not ``grid`` starts at zero."""
+    require_grid_length(epsilon_imaginary, grid, "values of Im ε")
+    weights = kramers_kronig_weights(grid, np.zeros(1))[0]
+    return 1.0 + epsilon_imaginary @ weights + (oscillator.strength if oscillator else 0.0)
