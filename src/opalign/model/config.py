@@ -1,0 +1,96 @@
+"""Sizes and choices of a network, as validated configuration that travels with its weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from opalign.crystal.settings import GraphSettings
+from opalign.model.elements import ElementTable
+from opalign.model.layers import Normalization
+from opalign.spectrum.broadening import Broadening
+from opalign.spectrum.grid import EnergyGrid
+
+SpectralTarget = Literal["epsilon_imaginary", "log_absorption"]
+
+
+class _Configuration(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AlignnConfig(_Configuration):
+    """ALIGNN: 4 + 4 layers, hidden 32, 64, 128 or 256 in the reference study."""
+
+    architecture: Literal["alignn"] = "alignn"
+    alignn_layers: int = Field(4, ge=0)
+    gcn_layers: int = Field(4, ge=0)
+    hidden_features: PositiveInt = 64
+    embedding_features: PositiveInt = 64
+    bond_basis_size: PositiveInt = 80
+    bond_basis_stop: PositiveFloat = Field(8.0, description="Å")
+    angle_basis_size: PositiveInt = 40
+    norm: Normalization = "layer"
+    element_table: ElementTable = "cgcnn"
+
+    @model_validator(mode="after")
+    def _has_layers(self) -> AlignnConfig:
+        if self.alignn_layers + self.gcn_layers == 0:
+            raise ValueError("alignn_layers + gcn_layers must be at least 1")
+        return self
+
+
+class OptimateConfig(_Configuration):
+    """OPTIMATE: node network 48, 48; GATv2 of 48 and 96 features with 4 heads; radius graph 5 Å."""
+
+    architecture: Literal["optimate"] = "optimate"
+    node_features: tuple[PositiveInt, ...] = Field((48, 48), min_length=1)
+    attention_features: tuple[PositiveInt, ...] = Field((48, 96), min_length=1)
+    attention_heads: PositiveInt = 4
+    bond_basis_size: int = Field(51, ge=2)
+    bond_basis_stop: PositiveFloat = Field(5.0, description="Å")
+    element_table: ElementTable = "main_group_period"
+
+
+EncoderConfig = Annotated[AlignnConfig | OptimateConfig, Field(discriminator="architecture")]
+
+
+class VectorHeadConfig(_Configuration):
+    """The studies' own head: a free vector, one number per energy, no physics imposed."""
+
+    kind: Literal["vector"] = "vector"
+    target: SpectralTarget = "epsilon_imaginary"
+    hidden_features: tuple[PositiveInt, ...] = ()
+    leaky_output: bool = Field(False, description="leaky ReLU after the last layer, as OPTIMATE")
+
+
+class PhysicalHeadConfig(_Configuration):
+    """Non-negative spectra per site that begin at a predicted gap; ε₁ by Kramers–Kronig."""
+
+    kind: Literal["physical"] = "physical"
+    hidden_features: tuple[PositiveInt, ...] = (128,)
+    basis_step: PositiveFloat = Field(0.1, description="eV between nodes of the per-site spectrum")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+
+HeadConfig = Annotated[VectorHeadConfig | PhysicalHeadConfig, Field(discriminator="kind")]
+
+
+class ModelConfig(_Configuration):
+    """Everything needed to build a network and to read what it predicts."""
+
+    encoder: EncoderConfig = Field(default_factory=AlignnConfig)
+    head: HeadConfig = Field(default_factory=PhysicalHeadConfig)
+    graph: GraphSettings = Field(default_factory=GraphSettings)
+    grid: EnergyGrid
+    levels: tuple[str, ...] = Field(("rpa",), min_length=1)
+    broadening: Broadening = Field(default_factory=Broadening)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if len(set(self.levels)) != len(self.levels):
+            raise ValueError(f"levels repeat: {self.levels}")
+        if isinstance(self.encoder, AlignnConfig) and not self.graph.angles:
+            if self.encoder.alignn_layers:
+                raise ValueError("ALIGNN layers need the line graph: set graph.angles to true")
+        return self

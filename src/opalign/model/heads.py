@@ -1,0 +1,130 @@
+"""From features to spectra: the studies' free vector, and a head with the physics built in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from opalign.crystal import keys
+from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
+from opalign.model.layers import segment_mean
+from opalign.spectrum.broadening import Broadening, broaden
+from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.kramers_kronig import real_from_imaginary
+
+#: Å³ per atom, a typical oxide: only sets the scale of the network's raw output.
+_REFERENCE_VOLUME = 12.0
+
+
+def multilayer_perceptron(
+    inputs: int, hidden: tuple[int, ...], outputs: int, activation: type[nn.Module], dropout: float
+) -> nn.Sequential:
+    """Linear layers with an activation (and dropout) after each but the last."""
+    modules: list[nn.Module] = []
+    for width in hidden:
+        modules += [nn.Linear(inputs, width), activation()]
+        if dropout:
+            modules.append(nn.Dropout(dropout))
+        inputs = width
+    return nn.Sequential(*modules, nn.Linear(inputs, outputs))
+
+
+class VectorHead(nn.Module):
+    """Pooled features (B, D) to one free number per level and energy, ``target`` (B, L, n)."""
+
+    def __init__(
+        self, features: int, config: VectorHeadConfig, levels: int, grid: EnergyGrid
+    ) -> None:
+        super().__init__()
+        self.shape = (levels, grid.num)
+        self.network = multilayer_perceptron(
+            features, config.hidden_features, levels * grid.num, nn.LeakyReLU, 0.0
+        )
+        self.output = nn.LeakyReLU() if config.leaky_output else nn.Identity()
+
+    def forward(self, pooled: Tensor) -> dict[str, Tensor]:
+        return {"target": self.output(self.network(pooled)).unflatten(1, self.shape)}
+
+
+class PhysicalHead(nn.Module):
+    """Per-site features to one dielectric function that obeys its laws by construction.
+
+    * Every site i contributes a spectrum s_i(x) ≥ 0 of the energy x above the gap: softplus
+      coefficients on nodes ``basis_step`` apart, linear in between, per unit of atomic volume
+      (Im ε is a polarisability per volume). Im ε(E) = mean_i s_i(E − E_gap), zero below the gap,
+      then broadened: non-negative, an exact mean over sites, and with an onset that is predicted.
+    * The gap is a softplus of the mean over sites of a scalar per site.
+    * ε₁ = 1 + Kramers–Kronig of Im ε, plus one oscillator above the window for what lies there.
+
+    Broadening and Kramers–Kronig are linear, so they act on per-site spectra just as well.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        config: PhysicalHeadConfig,
+        levels: int,
+        grid: EnergyGrid,
+        broadening: Broadening,
+    ) -> None:
+        super().__init__()
+        self.grid, self.broadening, self.levels = grid, broadening, levels
+        self.nodes = round((grid.stop - 0.0) / config.basis_step) + 2
+        self.basis_step = config.basis_step
+        width, dropout = config.hidden_features, config.dropout
+        self.spectrum_network = multilayer_perceptron(
+            features, width, levels * self.nodes, nn.SiLU, dropout
+        )
+        self.gap_network = multilayer_perceptron(features, width[:1], 1, nn.SiLU, dropout)
+        self.tail_network = multilayer_perceptron(features, width[:1], levels, nn.SiLU, dropout)
+        self.tail_energy = nn.Parameter(torch.tensor(5.0))
+        self.energies: Tensor
+        self.register_buffer(
+            "energies",
+            torch.as_tensor(grid.values, dtype=torch.get_default_dtype()),
+            persistent=False,
+        )
+
+    def forward(
+        self, sites: Tensor, batch: dict[str, Tensor], *, per_site: bool = False
+    ) -> dict[str, Tensor]:
+        """Map per-site features (N, d) to ``epsilon_imaginary``, ``epsilon_real`` (B, L, n), ``band_gap`` (B,).
+
+        With ``per_site`` also ``site_epsilon_imaginary`` (N, L, n), whose mean over the sites of a
+        structure is ``epsilon_imaginary``.
+        """
+        structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
+        softplus = nn.functional.softplus
+        density = _REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
+        gap = softplus(segment_mean(self.gap_network(sites), structure, counts).squeeze(-1))
+        coefficients = softplus(self.spectrum_network(sites)).unflatten(1, (self.levels, -1))
+        coefficients = coefficients * density.index_select(0, structure).view(-1, 1, 1)
+        mean = segment_mean(coefficients, structure, counts)
+        imaginary = self._spectrum(mean, gap)
+        tail = segment_mean(softplus(self.tail_network(sites)), structure, counts)
+        tail_energy = self.grid.stop + 1.0 + softplus(self.tail_energy)
+        tail = (tail * density.unsqueeze(-1)).unsqueeze(-1)
+        tail = tail * tail_energy**2 / (tail_energy**2 - self.energies**2)
+        result = {
+            "epsilon_imaginary": imaginary,
+            "epsilon_real": real_from_imaginary(imaginary, self.grid) + tail,
+            "band_gap": gap,
+        }
+        if per_site:
+            result["site_epsilon_imaginary"] = self._spectrum(
+                coefficients, gap.index_select(0, structure)
+            )
+        return result
+
+    def _spectrum(self, coefficients: Tensor, gap: Tensor) -> Tensor:
+        """Evaluate node values (M, L, nodes), shifted up by ``gap`` (M,), on the grid: (M, L, n)."""
+        position = (self.energies - gap.unsqueeze(-1)) / self.basis_step
+        inside = (position >= 0.0).to(position.dtype)
+        position = position.clamp(0.0, self.nodes - 1.001)
+        lower = position.detach().floor()
+        fraction = ((position - lower) * inside).unsqueeze(1)
+        index = lower.long().unsqueeze(1).expand(-1, self.levels, -1)
+        start = coefficients.gather(2, index)
+        slope = coefficients.gather(2, index + 1) - start
+        values = start * inside.unsqueeze(1) + slope * fraction
+        return broaden(values, self.grid, self.broadening, "odd")

@@ -1,0 +1,63 @@
+"""The whole network: encoder (graph → per-site features) and head (features → spectrum)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from opalign.crystal import keys
+from opalign.model.alignn import AlignnEncoder
+from opalign.model.config import AlignnConfig, ModelConfig, PhysicalHeadConfig
+from opalign.model.heads import PhysicalHead, VectorHead
+from opalign.model.optimate import OptimateEncoder
+
+
+class SpectrumModel(nn.Module):
+    """A spectrum from a crystal graph, with every layer's per-site features by name."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder: AlignnEncoder | OptimateEncoder
+        if isinstance(config.encoder, AlignnConfig):
+            self.encoder = AlignnEncoder(config.encoder)
+        else:
+            self.encoder = OptimateEncoder(config.encoder)
+        self.head: PhysicalHead | VectorHead
+        if isinstance(config.head, PhysicalHeadConfig):
+            self.head = PhysicalHead(
+                self.encoder.site_feature_size,
+                config.head,
+                len(config.levels),
+                config.grid,
+                config.broadening,
+            )
+        else:
+            self.head = VectorHead(
+                self.encoder.feature_size, config.head, len(config.levels), config.grid
+            )
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers whose per-site features :meth:`forward` can return, in order."""
+        return self.encoder.layer_names
+
+    def forward(
+        self, batch: dict[str, Tensor], *, per_site: bool = False
+    ) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Run the network on a batch of graphs (keys and shapes: :mod:`opalign.crystal.keys`).
+
+        Returns
+        -------
+        dict
+            ``features`` (B, D) pooled; ``layers`` name → (N, d) per-site features; and what the
+            head gives: ``epsilon_imaginary``, ``epsilon_real`` (B, L, n) and ``band_gap`` (B,), eV,
+            or ``target`` (B, L, n).
+        """
+        layers = self.encoder(batch)
+        sites = layers[self.layer_names[-1]]
+        pooled = self.encoder.pooling(sites, batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS])
+        if isinstance(self.head, PhysicalHead):
+            result = self.head(sites, batch, per_site=per_site)
+        else:
+            result = self.head(pooled)
+        return {"features": pooled, "layers": layers, **result}
