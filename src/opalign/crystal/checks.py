@@ -1,20 +1,22 @@
-"""What a geometry must fulfil before it becomes a graph; each refusal names the place and the cure."""
+"""What a geometry must fulfil before it becomes a graph; refusals name the place and the cure."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.crystal.neighbors import radius_neighbors
+from opalign.crystal.neighbors import radius_neighbors, reduce_if_skewed
 from opalign.errors import StructureError
 
-# Å. The shortest bond of all, that of H₂, has 0.74 Å, and no crystal under pressure comes near this.
+# Å. The shortest bond of all, that of H₂, has 0.74 Å; no crystal under pressure comes near this.
 MINIMUM_DISTANCE = 0.5
 # Å. Longer than any lattice vector in the structure databases, slabs in vacuum included.
 MAXIMUM_LATTICE_VECTOR = 1000.0
 # Å³ per atom. Solid noble gases have below 60, porous frameworks below 100, slabs in vacuum some
 # hundreds; a lone molecule in a box may have thousands. Beyond this, the length unit is wrong.
 MAXIMUM_VOLUME_PER_ATOM = 1e5
+# Å³ per atom. Diamond, the densest in atoms, has 5.7, and at the pressure of Jupiter's core over 2.
+MINIMUM_VOLUME_PER_ATOM = 1.0
 # Share of |a||b||c| below which the lattice vectors lie in a plane, within rounding.
 MINIMUM_RELATIVE_VOLUME = 1e-4
 
@@ -58,6 +60,23 @@ def check_lattice(lattice: NDArray[np.float64], count: int, where: str | None = 
             expected=f"at most {MAXIMUM_VOLUME_PER_ATOM:g} Å³ per atom",
             cure="check the unit of length of the lattice, and that no atoms were lost",
         )
+    if volume < MINIMUM_VOLUME_PER_ATOM * count:
+        raise StructureError(
+            f"the cell holds only {volume / count:.3g} Å³ per atom",
+            where=where,
+            expected=f"at least {MINIMUM_VOLUME_PER_ATOM:g} Å³ per atom",
+            cure="check the unit of length of the lattice: it must be Å, not nm or bohr",
+        )
+    # A skewed cell can repeat far more often than the length of its vectors shows.
+    reduced, _ = reduce_if_skewed(lattice)
+    shortest = float(np.sqrt((reduced * reduced).sum(axis=1)).min())
+    if shortest < MINIMUM_DISTANCE:
+        raise StructureError(
+            f"the cell repeats after {shortest:.3g} Å, so every atom would touch its own image",
+            where=where,
+            expected=f"at least {MINIMUM_DISTANCE} Å",
+            cure="check the unit of length of the lattice",
+        )
     return volume
 
 
@@ -90,25 +109,19 @@ def check_distances(
     labels: list[str],
     where: str | None = None,
 ) -> None:
-    """Raise StructureError if two atoms, or an atom and its own image, share a site."""
+    """Raise StructureError if two atoms share a site; the lattice has been checked."""
     close = radius_neighbors(lattice, cartesian, MINIMUM_DISTANCE)
     if not len(close.source):
         return
     lengths = np.linalg.norm(close.vector, axis=1)
     bond = int(lengths.argmin())
     first, second = sorted((int(close.source[bond]), int(close.target[bond])))
-    if first == second:
-        problem = f"{_name(first, labels)} is {lengths[bond]:.3g} Å from its own periodic image"
-        cure = "check the unit of length of the lattice"
-    else:
-        image = ", in a neighbouring cell" if close.image[bond].any() else ""
-        problem = (
-            f"{_name(first, labels)} and {_name(second, labels)}{image}"
-            f" are {lengths[bond]:.3g} Å apart"
-        )
-        cure = "remove one of the two, or choose one of the alternatives of a disordered site"
+    image = ", in a neighbouring cell," if close.image[bond].any() else ""
     raise StructureError(
-        problem, where=where, expected=f"at least {MINIMUM_DISTANCE} Å between atoms", cure=cure
+        f"{_name(first, labels)} and {_name(second, labels)}{image} are {lengths[bond]:.3g} Å apart",
+        where=where,
+        expected=f"at least {MINIMUM_DISTANCE} Å between atoms",
+        cure="remove one of the two, or choose one of the alternatives of a disordered site",
     )
 
 

@@ -21,7 +21,7 @@ from opalign.errors import ConfigurationError, StructureError
 
 if TYPE_CHECKING:
     import torch
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
     from torch import Tensor
 
 HEAVIEST_ELEMENT = 118

@@ -3,15 +3,15 @@
 N atoms, E bonds, T angles, B structures, all summed over the batch. Real numbers have the dtype
 asked of :func:`opalign.crystal.graph.collate` (``float32`` unless told otherwise).
 
-==================  =============  ===============  ==================================================
+==================  =============  ===============  ==============================================
 key                 shape, dtype   unit             meaning
-==================  =============  ===============  ==================================================
+==================  =============  ===============  ==============================================
 ``atomic_numbers``  (N,) int64     –                1 … 118
-``bond_index``      (2, E) int64   –                row 0 source atom, row 1 target atom; sorted by
-                                                    target
+``bond_index``      (2, E) int64   –                row 0 source atom, row 1 target atom; sorted
+                                                    by target
 ``bond_vector``     (E, 3) real    Å                from source to target
 ``bond_length``     (E,) real      Å                norm of ``bond_vector``
-``bond_image``      (E, 3) int64   lattice vectors  cell of the target relative to that of the source
+``bond_image``      (E, 3) int64   lattice vectors  cell of the target, from that of the source
 ``angle_index``     (2, T) int64   –                row 0 source bond a→b, row 1 target bond b→c,
                                                     c = a included; sorted by target bond
 ``angle_cosine``    (T,) real      –                cosine of the angle a–b–c, in [−1, 1]
@@ -20,7 +20,7 @@ key                 shape, dtype   unit             meaning
 ``num_angles``      (B,) int64     –                angles of each structure
 ``atom_structure``  (N,) int64     –                index of the structure an atom belongs to
 ``volume``          (B,) real      Å³               of the cell
-==================  =============  ===============  ==================================================
+==================  =============  ===============  ==============================================
 
 Graphs built without angles have none of ``angle_index``, ``angle_cosine``, ``num_angles``.
 """

