@@ -9,8 +9,8 @@ from opalign.crystal.read import read_structure
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted((EXAMPLES / "structures").iterdir())
 
-# Nearest cation-anion distances, Å, from ionic or covalent radii and experience: a slip in a lattice
-# parameter or a coordinate shows here, far outside the tenth that such distances vary by.
+# Shortest bond of the first atom, Å, as textbooks give it: a slip in a lattice parameter or in a
+# coordinate shows here.
 BOND_LENGTHS = {
     "BaZrO3": 2.10,
     "CaS": 2.85,
