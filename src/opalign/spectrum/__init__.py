@@ -1,1 +1,1 @@
-
+"""Energy grids, dielectric functions, and everything that is derived from them."""

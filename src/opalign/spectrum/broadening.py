@@ -10,7 +10,7 @@ g(1 − (−1)^m e^(−πg)) / (π(g² + m²)) for m steps and g = γ/step.
 zero the missing piece is zero for odd values, and their first value for even ones; its mirror image
 is placed to half a step.
 
-**Upper end.** What lies above the window is unknown. Odd values (ε₂) are continued from the last one
+**Upper end.** What lies above the window is unknown. Odd values (ε₂) go on from the last one
 as E⁻³, the decay above all transitions, so the edge neither drops nor feeds absorption into the
 window from far above; even values (ε₁) keep the last one. Near the upper end, within some widths,
 the result depends on this.

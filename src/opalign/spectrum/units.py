@@ -26,3 +26,9 @@ def energy_from_wavelength(wavelength: Number) -> Number:
 def wavelength_from_energy(energy: Number) -> Number:
     """Vacuum wavelength in nm of light with this photon ``energy`` in eV."""
     return HC / energy
+
+
+def visible(energies: np.ndarray) -> np.ndarray:
+    """Tell which photon ``energies`` (n,) in eV are of visible light: (n,) bool."""
+    lower, upper = VISIBLE_RANGE
+    return (energies >= lower) & (energies <= upper)

@@ -1,0 +1,1 @@
+"""Files of single spectra, one module a format."""
