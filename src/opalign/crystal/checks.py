@@ -17,6 +17,8 @@ MAXIMUM_LATTICE_VECTOR = 1000.0
 MAXIMUM_VOLUME_PER_ATOM = 1e5
 # Å³ per atom. Diamond, the densest in atoms, has 5.7, and at the pressure of Jupiter's core over 2.
 MINIMUM_VOLUME_PER_ATOM = 1.0
+# Å from the origin, beyond which positions lose the digits that bond lengths need.
+MAXIMUM_COORDINATE = 1e6
 # Share of |a||b||c| below which the lattice vectors lie in a plane, within rounding.
 MINIMUM_RELATIVE_VOLUME = 1e-4
 
@@ -101,6 +103,15 @@ def check_positions(
             expected="numbers",
             cure="export the structure again; a relaxation may have diverged",
         )
+    far = np.abs(cartesian).max(axis=1)
+    if far.max() > MAXIMUM_COORDINATE:
+        atom = int(far.argmax())
+        raise StructureError(
+            f"{_name(atom, labels)} is {far[atom]:.3g} Å from the origin",
+            where=where,
+            expected=f"coordinates below {MAXIMUM_COORDINATE:g} Å",
+            cure="check whether coordinates are fractional or Cartesian",
+        )
 
 
 def check_distances(
@@ -118,7 +129,8 @@ def check_distances(
     first, second = sorted((int(close.source[bond]), int(close.target[bond])))
     image = ", in a neighbouring cell," if close.image[bond].any() else ""
     raise StructureError(
-        f"{_name(first, labels)} and {_name(second, labels)}{image} are {lengths[bond]:.3g} Å apart",
+        f"{_name(first, labels)} and {_name(second, labels)}{image} are {lengths[bond]:.3g} Å"
+        " apart",
         where=where,
         expected=f"at least {MINIMUM_DISTANCE} Å between atoms",
         cure="remove one of the two, or choose one of the alternatives of a disordered site",

@@ -46,10 +46,12 @@ class CrystalGraph:
 
     @property
     def num_atoms(self) -> int:
+        """Number of atoms N."""
         return len(self.atomic_numbers)
 
     @property
     def num_bonds(self) -> int:
+        """Number of directed bonds E."""
         return self.bond_index.shape[1]
 
     @property
