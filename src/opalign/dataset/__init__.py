@@ -1,1 +1,1 @@
-
+"""Tables of structures and spectra, their splits, and the formats of others."""

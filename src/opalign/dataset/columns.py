@@ -1,0 +1,74 @@
+"""Between Arrow list columns and NumPy arrays, without a Python loop over values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from opalign.errors import DatasetError
+
+
+def list_lengths(column: pa.Array) -> NDArray[np.int64]:
+    """Length of the list in each row, (rows,); −1 where the list is null."""
+    lengths = pc.fill_null(pc.list_value_length(column), -1)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def list_values(column: pa.Array) -> NDArray[np.float64]:
+    """All numbers of all lists, one after the other; NaN where a number is null."""
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def list_matrix(column: pa.Array, width: int) -> NDArray[np.float64] | None:
+    """Return the lists as a matrix (rows, width), or None if a list has another length."""
+    if not np.array_equal(list_lengths(column), np.full(len(column), width)):
+        return None
+    return list_values(column).reshape(len(column), width)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; whatever is wrong with it, then or while reading, is a DatasetError."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DatasetError(
+            f"cannot be opened: {error.strerror}", where=str(path), cure="check the path"
+        ) from error
+    if path.is_dir() or size == 0:
+        raise DatasetError(
+            "is a folder" if path.is_dir() else "is empty (0 bytes)",
+            where=str(path),
+            expected="a Parquet file",
+            cure="give the path of a spectra table, or write or download it again",
+        )
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"cannot be read as Parquet: {first_line}",
+            where=str(path),
+            expected="a whole Parquet file",
+            cure="the file is cut off, damaged or of another format: write or download it again",
+        ) from error
+
+
+def require_columns(file: pq.ParquetFile, names: list[str], path: Path, what: str) -> None:
+    """Raise DatasetError, naming them, if a source file lacks columns that its format has."""
+    missing = [name for name in names if name not in file.schema_arrow.names]
+    if missing:
+        raise DatasetError(
+            f"column {', '.join(map(repr, missing))} is missing",
+            where=str(path),
+            expected=what,
+            cure="check that this is the right file and format",
+        )
