@@ -1,1 +1,100 @@
+"""A checkpoint at work: spectra of structures, how near they are to the training set, reports."""
 
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opalign.crystal.read import StructureLike
+    from opalign.prediction.models import DEFAULT_MODEL, available_checkpoints, resolve_checkpoint
+    from opalign.prediction.nearest import NearestMaterials
+    from opalign.prediction.predictor import Predictor
+    from opalign.prediction.report import Report, write_predictions
+    from opalign.prediction.result import Failure, Neighbor, Prediction
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Failure",
+    "NearestMaterials",
+    "Neighbor",
+    "Prediction",
+    "Predictor",
+    "Report",
+    "available_checkpoints",
+    "load_model",
+    "predict",
+    "resolve_checkpoint",
+    "write_predictions",
+]
+
+_MODULE_OF = {
+    "DEFAULT_MODEL": "models",
+    "Failure": "result",
+    "NearestMaterials": "nearest",
+    "Neighbor": "result",
+    "Prediction": "result",
+    "Predictor": "predictor",
+    "Report": "report",
+    "available_checkpoints": "models",
+    "resolve_checkpoint": "models",
+    "write_predictions": "report",
+}
+
+
+def load_model(
+    model: str | os.PathLike[str] | None = None, *, device: str = "auto"
+) -> Predictor:
+    """Load a trained model, ready to predict.
+
+    Parameters
+    ----------
+    model
+        Name of a model found by :func:`available_checkpoints`, or the path of a checkpoint folder;
+        the default model if None.
+    device
+        ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"``: CUDA where there is some, else the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, or its folder is incomplete or changed.
+    ConfigurationError
+        The device is not there.
+    """
+    from opalign.prediction.predictor import Predictor
+
+    return Predictor.load(model, device=device)
+
+
+def predict(
+    structures: StructureLike | Iterable[StructureLike],
+    model: Predictor | str | os.PathLike[str] | None = None,
+    *,
+    levels: Iterable[str] | None = None,
+    batch_size: int = 16,
+    on_failure: Callable[[Failure], None] | None = None,
+) -> Iterator[Prediction]:
+    """Predict the spectra of structures; files, folders and structures in any mix.
+
+    ``model`` is what :func:`load_model` returned, or what it takes. The rest is that of
+    :meth:`Predictor.predict`, which says what is raised.
+    """
+    from opalign.prediction.predictor import Predictor
+
+    predictor = model if isinstance(model, Predictor) else load_model(model)
+    return predictor.predict(
+        structures, levels=levels, batch_size=batch_size, on_failure=on_failure
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

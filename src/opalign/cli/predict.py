@@ -1,0 +1,172 @@
+"""`opalign predict`: structures in; spectra, figures and a summary out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opalign.cli.common import (
+    INTERRUPTED,
+    USER_ERROR,
+    counting_progress,
+    message_console,
+    output_console,
+)
+
+if TYPE_CHECKING:
+    from opalign.prediction.predictor import Predictor
+    from opalign.prediction.report import Report
+    from opalign.prediction.result import Failure, Prediction
+
+#: Rows of the table on the terminal, and failures named there; the files have all of them.
+ROWS_SHOWN = 30
+FAILURES_SHOWN = 10
+#: Files that say what each thing written is.
+CONTENT = {
+    "spectra.parquet": "all spectra with their structures, for opalign.SpectraTable.open",
+    "summary.csv": "one line per material: onset, gap, n, nearest training materials, warnings",
+    "csv": "ε, n, k, α, R and loss function of each material, one file per level",
+    "plots": "a figure of each material",
+    "failures.csv": "structures that gave no spectrum, and why",
+}
+
+
+def predict(
+    structures: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files or folders: CIF, POSCAR, extended XYZ, pymatgen JSON, …", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name of a model or path of its folder.", show_default="alignn"),
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(help="Level of theory, such as rpa or ipa.", show_default="all of the model"),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Structures at a time; changes speed, not results.")
+    ] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures.")] = True,
+) -> None:
+    """Predict the optical spectra of crystals.
+
+    A structure that cannot be used is reported and skipped.
+    """
+    console = message_console()
+    with console.status("Loading the model"):
+        from opalign.prediction.predictor import Predictor
+        from opalign.prediction.report import write_predictions
+        from opalign.prediction.result import Prediction
+
+        predictor = Predictor.load(model, device)
+    with counting_progress("Predicting") as progress:
+
+        def done(outcome: Prediction | Failure) -> None:
+            progress(outcome.id if isinstance(outcome, Prediction) else outcome.file)
+
+        report = write_predictions(
+            predictor,
+            structures,
+            out,
+            levels=None if level is None else (level,),
+            batch_size=batch_size,
+            plots=plots,
+            on_progress=done,
+        )
+    _print_failures(report)
+    if report.rows:
+        _print_summary(report, predictor)
+    _print_written(report)
+    if report.interrupted:
+        console.print(f"Interrupted after {len(report.rows)} structures; what is listed is whole.")
+        raise typer.Exit(INTERRUPTED)
+    if not report.rows:
+        console.print("[bold red]Error[/]: no structure gave a spectrum.")
+        raise typer.Exit(USER_ERROR)
+    _print_next(report, plots)
+
+
+def _print_failures(report: Report) -> None:
+    console = message_console()
+    for failure in report.failures[:FAILURES_SHOWN]:
+        console.print("skipped", style="yellow", end=" ")
+        console.print(f"{failure.file}: {failure.reason}", markup=False, soft_wrap=True)
+    if more := len(report.failures) - FAILURES_SHOWN:
+        if more > 0:
+            console.print(f"… and {more} more in {report.folder / 'failures.csv'}", markup=False)
+
+
+def _print_summary(report: Report, predictor: Predictor) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    level = report.rows[0]["level"]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"{len(report.rows)} predicted · {level.upper()}, {predictor.config.broadening}",
+        title_justify="left",
+        title_style="bold",
+        caption="distance: to the nearest training material, 1 = typical among those",
+        caption_justify="left",
+    )
+    table.add_column("material", no_wrap=True, overflow="ellipsis", max_width=24)
+    for name in ("onset eV", "gap eV", "ε₁(0)", "n 589 nm", "α vis. cm⁻¹"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("nearest", overflow="ellipsis", no_wrap=True, max_width=20)
+    table.add_column("distance", justify="right", no_wrap=True)
+    for row in report.rows[:ROWS_SHOWN]:
+        warned = bool(row["warnings"])
+        distance = _number(row["relative_distance"], ".1f")
+        table.add_row(
+            Text(row["id"], style="yellow" if warned else ""),
+            _number(row["onset_eV"], ".2f"),
+            _number(row["band_gap_eV"], ".2f"),
+            _number(row["static_dielectric"], ".2f"),
+            _number(row["refractive_index_589nm"], ".2f"),
+            _number(row["largest_visible_absorption_per_cm"], ".1e"),
+            Text(row["nearest_training_materials"].partition(";")[0]),
+            Text(distance + (" !" if warned else ""), style="yellow" if warned else ""),
+        )
+    console = output_console()
+    console.print(table)
+    if (more := len(report.rows) - ROWS_SHOWN) > 0:
+        console.print(f"… and {more} more in {report.folder / 'summary.csv'}", markup=False)
+    warned = [row for row in report.rows if row["warnings"]]
+    for row in warned[:FAILURES_SHOWN]:
+        console.print("!", style="bold yellow", end=" ")
+        console.print(f"{row['id']}: {row['warnings']}", markup=False, soft_wrap=True)
+    if (more := len(warned) - FAILURES_SHOWN) > 0:
+        console.print(f"! … and {more} more with warnings in summary.csv")
+
+
+def _print_written(report: Report) -> None:
+    if not report.written:
+        return
+    console = output_console()
+    console.print(f"\nWritten to {report.folder}", style="bold", markup=False, soft_wrap=True)
+    for path in report.written:
+        name = f"{path.name}/" if path.is_dir() else path.name
+        console.print(f"  {name:<16} {CONTENT[path.name]}", markup=False, soft_wrap=True)
+
+
+def _print_next(report: Report, plots: bool) -> None:
+    first = report.rows[0]["id"]
+    look = f"look at {report.folder / 'plots' / first}.png" if plots else "read summary.csv"
+    output_console().print(
+        f"\nNext: {look}; before you trust a number, read its warnings and nearest training "
+        "materials in summary.csv.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _number(value: float | None, digits: str) -> str:
+    return "–" if value is None or value != value else f"{value:{digits}}"

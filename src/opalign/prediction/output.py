@@ -1,0 +1,67 @@
+"""From what a head gives to optical spectra, whichever head it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opalign.errors import SpectrumError
+from opalign.model.config import ModelConfig, PhysicalHeadConfig
+from opalign.spectrum.optical import OpticalSpectrum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: log₁₀(α / cm⁻¹) at which targets of absorption models are floored: there is no absorption to
+#: speak of, and a prediction at or below it means none.
+LOG_ABSORPTION_FLOOR = 2.0
+
+#: Decimals kept of ε. What lies beyond depends on the order of summation, so that without rounding a
+#: file would depend on which structures share a batch; 1e-9 is far below any onset.
+DECIMALS = 9
+
+RowSpectrum = Callable[[int, str, str, str], OpticalSpectrum]
+
+
+def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> RowSpectrum:
+    """Return the function (row, level, id, provenance) → spectrum of a batch's output.
+
+    The physical head gives ε whole. A free vector gives Im ε or log₁₀ α, from which the rest
+    follows by Kramers–Kronig without what lies above the window, so that ε₁ is too low; negative
+    values, which it may have, mean zero.
+
+    The function raises SpectrumError for numbers that are not finite.
+    """
+    places = {level: place for place, level in enumerate(config.levels)}
+
+    def values(name: str, row: int, level: str) -> np.ndarray:
+        found = output[name][row, places[level]].cpu().numpy().astype(np.float64)
+        if not np.isfinite(found).all():
+            raise SpectrumError("its numbers are not finite")
+        return np.round(found, DECIMALS)
+
+    def spectrum(row: int, level: str, material_id: str, provenance: str) -> OpticalSpectrum:
+        common = {
+            "level": level,
+            "broadening": config.broadening,
+            "material_id": material_id,
+            "provenance": provenance,
+        }
+        head = config.head
+        if isinstance(head, PhysicalHeadConfig):
+            real = values("epsilon_real", row, level)
+            # Convolution may leave a zero at minus a rounding error.
+            imaginary = np.maximum(values("epsilon_imaginary", row, level), 0.0)
+            return OpticalSpectrum(config.grid, real + 1j * imaginary, **common)
+        target = values("target", row, level)
+        if head.target == "epsilon_imaginary":
+            return OpticalSpectrum.from_imaginary(config.grid, np.maximum(target, 0.0), **common)
+        with np.errstate(over="ignore"):
+            alpha = np.where(target > LOG_ABSORPTION_FLOOR, 10.0**target, 0.0)
+        if not np.isfinite(alpha).all():
+            raise SpectrumError("its absorption exceeds all numbers")
+        return OpticalSpectrum.from_absorption(config.grid, alpha, **common)
+
+    return spectrum

@@ -1,0 +1,241 @@
+"""A trained network at work: structures in, spectra out, in batches and as a stream."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opalign.crystal.graph import CrystalGraph, build_graph, collate
+from opalign.errors import ConfigurationError, SpectrumError, StructureError
+from opalign.model.checkpoint import Checkpoint, build_model, load_checkpoint
+from opalign.prediction.applicability import applicability_warnings, require_describable
+from opalign.prediction.inputs import Source, failure_of, read_sources
+from opalign.prediction.models import resolve_checkpoint
+from opalign.prediction.nearest import NearestMaterials
+from opalign.prediction.output import batch_spectra
+from opalign.prediction.result import Failure, Prediction
+
+if TYPE_CHECKING:
+    from opalign.crystal.read import StructureLike
+    from opalign.model.config import ModelConfig
+
+#: Levels of theory on the way up; of several predicted ones the highest is shown.
+LADDER = ("ipa", "rpa")
+#: Bonds and angles of one batch: its structures are fewer than asked for where cells are large.
+BATCH_BUDGET = 2_000_000
+#: Bonds and angles of one structure. A network of 64 features then takes some 10 GiB.
+LARGEST_GRAPH = 10_000_000
+NEIGHBORS_SHOWN = 3
+
+
+class Predictor:
+    """A checkpoint on a device, in evaluation mode and double precision.
+
+    Double precision so that a spectrum does not depend on which others share its batch, and so that
+    an onset does not hang on rounding. It reads nothing but the checkpoint: the training table need
+    not be at hand.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+        import torch
+
+        self.checkpoint = checkpoint
+        self.device = _device(device)
+        # Apple's GPUs know single precision only.
+        self._dtype = torch.float32 if self.device == "mps" else torch.float64
+        self._model = build_model(checkpoint.config, self._dtype)
+        self._model.load_state_dict(checkpoint.model.state_dict())
+        self._model.to(self.device).eval()
+        reference = checkpoint.reference
+        self.materials = (
+            NearestMaterials((), (), np.empty((0, 0)))
+            if reference is None
+            else NearestMaterials(reference.ids, reference.formulas, reference.features)
+        )
+
+    @classmethod
+    def load(
+        cls, model: str | os.PathLike[str] | None = None, device: str = "auto"
+    ) -> Predictor:
+        """Load a model by name or path; see :func:`opalign.prediction.load_model`."""
+        return cls(load_checkpoint(resolve_checkpoint(model)), device)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Configuration of the network."""
+        return self.checkpoint.config
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Levels of theory that the model predicts."""
+        return self.config.levels
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint's folder and its identifier: what predicted."""
+        return f"{self.checkpoint.folder.name} {self.checkpoint.identifier}"
+
+    def predict(
+        self,
+        structures: StructureLike | Iterable[StructureLike],
+        *,
+        levels: Iterable[str] | None = None,
+        batch_size: int = 16,
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict spectra, one batch after the other, in the order of the structures.
+
+        Parameters
+        ----------
+        structures
+            Files, folders and structures in any mix, or a single one.
+        levels
+            Some of :attr:`levels`; by default all.
+        batch_size
+            Structures at a time; fewer where cells are large. It changes no result.
+        on_failure
+            Called for every structure that is skipped. By default a warning is issued instead.
+
+        Raises
+        ------
+        ConfigurationError
+            At once, if a level is not one of the model's or the batch size is not positive.
+        """
+        chosen = self._checked_levels(levels)
+        if batch_size < 1:
+            raise ConfigurationError(f"a batch of {batch_size} structures", expected="at least 1")
+        return self._predict(structures, chosen, batch_size, on_failure or _warn)
+
+    def _predict(
+        self,
+        structures: StructureLike | Iterable[StructureLike],
+        levels: tuple[str, ...],
+        batch_size: int,
+        on_failure: Callable[[Failure], None],
+    ) -> Iterator[Prediction]:
+        batch: list[tuple[Source, CrystalGraph]] = []
+        size = 0
+        for source in read_sources(structures):
+            if isinstance(source, Failure):
+                on_failure(source)
+                continue
+            try:
+                graph = self._graph(source)
+            except StructureError as error:
+                on_failure(failure_of(error, source.file))
+                continue
+            if batch and size + _size(graph) > BATCH_BUDGET:
+                yield from self._predict_batch(batch, levels, on_failure)
+                batch, size = [], 0
+            batch.append((source, graph))
+            size += _size(graph)
+            if len(batch) == batch_size:
+                yield from self._predict_batch(batch, levels, on_failure)
+                batch, size = [], 0
+        if batch:
+            yield from self._predict_batch(batch, levels, on_failure)
+
+    def _graph(self, source: Source) -> CrystalGraph:
+        require_describable(source.structure, self.config.encoder.element_table, source.file)
+        graph = build_graph(source.structure, self.config.graph)
+        if _size(graph) > LARGEST_GRAPH:
+            raise StructureError(
+                f"{graph.num_atoms} atoms with {graph.num_bonds} bonds are too many",
+                expected=f"at most {LARGEST_GRAPH} bonds and angles",
+                cure="give the primitive cell, if this is a supercell",
+            )
+        return graph
+
+    def _predict_batch(
+        self,
+        batch: list[tuple[Source, CrystalGraph]],
+        levels: tuple[str, ...],
+        on_failure: Callable[[Failure], None],
+    ) -> Iterator[Prediction]:
+        import torch
+
+        tensors = collate([graph for _, graph in batch], dtype=self._dtype)
+        with torch.inference_mode():
+            output = self._model({name: value.to(self.device) for name, value in tensors.items()})
+        features = output["features"].cpu().numpy().astype(np.float64)
+        gaps = output["band_gap"].cpu().tolist() if "band_gap" in output else [None] * len(batch)
+        nearest = self.materials.query(np.nan_to_num(features), NEIGHBORS_SHOWN)
+        epsilon = batch_spectra(self.config, output)
+        for row, (source, _) in enumerate(batch):
+            try:
+                spectra = {
+                    level: epsilon(row, level, source.id, f"predicted by {self.name}")
+                    for level in levels
+                }
+            except SpectrumError as error:
+                problem = StructureError(f"the network gave no valid spectrum: {error.problem}")
+                on_failure(failure_of(problem, source.file))
+                continue
+            yield Prediction(
+                id=source.id,
+                file=source.file,
+                structure=source.structure,
+                spectra=spectra,
+                level=_highest(levels),
+                band_gap=gaps[row],
+                nearest=nearest[row],
+                warnings=applicability_warnings(
+                    source.structure, self.checkpoint.elements, nearest[row], self.materials
+                ),
+            )
+
+    def _checked_levels(self, levels: Iterable[str] | None) -> tuple[str, ...]:
+        if levels is None:
+            return self.levels
+        chosen = (levels,) if isinstance(levels, str) else tuple(levels)
+        for level in chosen:
+            if level not in self.levels:
+                raise ConfigurationError(
+                    f"the model does not predict level {level!r}",
+                    where=str(self.checkpoint.folder),
+                    expected=", ".join(self.levels),
+                    cure="choose one of these, or a model trained on that level",
+                )
+        if not chosen:
+            raise ConfigurationError("no level was asked for", expected=", ".join(self.levels))
+        return chosen
+
+
+def _device(name: str) -> str:
+    """A device of this machine; ``auto`` is CUDA where there is some, else the CPU."""
+    import torch
+
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there.append("cuda")
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    if name == "auto":
+        return "cuda" if "cuda" in there else "cpu"
+    kind, _, number = name.partition(":")
+    known = kind in there and (not number or number.isdigit())
+    if not known or (number and kind == "cuda" and int(number) >= torch.cuda.device_count()):
+        raise ConfigurationError(
+            f"there is no device {name!r} here",
+            expected=f"auto, {', '.join(there)}",
+            cure="leave the device at auto",
+        )
+    return name
+
+
+def _highest(levels: tuple[str, ...]) -> str:
+    """The highest level on the ladder; one that is not on it counts as above."""
+    rank = {level: place for place, level in enumerate(LADDER)}
+    return max(levels, key=lambda level: rank.get(level, len(LADDER)))
+
+
+def _size(graph: CrystalGraph) -> int:
+    return graph.num_bonds + (graph.num_angles if graph.has_angles else 0)
+
+
+def _warn(failure: Failure) -> None:
+    warnings.warn(f"skipped {failure.file}: {failure.reason}", stacklevel=2)
