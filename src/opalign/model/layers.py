@@ -57,7 +57,8 @@ class GaussianBasis(nn.Module):
 
     def __init__(self, start: float, stop: float, bins: int, gamma: float | None = None) -> None:
         super().__init__()
-        centers = torch.linspace(start, stop, bins)
+        # On the CPU, as a network may be built on the meta device to learn its shapes.
+        centers = torch.linspace(start, stop, bins, device="cpu")
         if gamma is None:
             gamma = 1.0 / float((centers[1:] - centers[:-1]).mean())
         self.centers: Tensor
