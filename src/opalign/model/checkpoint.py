@@ -261,9 +261,9 @@ def _expected_tensors(config: ModelConfig, found: int, where: str) -> dict[str, 
     try:
         with torch.device("meta"):
             return SpectrumModel(config).state_dict()
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, OverflowError, TypeError) as error:
         raise CheckpointError(
-            f"the configured network cannot be built: {error}", where=where
+            f"the configured network cannot be built: {str(error).splitlines()[0]}", where=where
         ) from error
 
 
