@@ -1,4 +1,4 @@
-"""What all commands share: consoles, clean messages for errors, progress on terminal and in logs."""
+"""What all commands share: consoles, clean messages for errors, progress on screen and in logs."""
 
 from __future__ import annotations
 
@@ -66,8 +66,9 @@ def clean_errors() -> Iterator[None]:
         message_console().print("Interrupted. Files that were finished are whole and kept.")
         raise typer.Exit(INTERRUPTED) from None
     except ValueError as error:
-        # Only those of pydantic; it is not imported for commands that do without.
-        if type(error).__name__ != "ValidationError" or not hasattr(error, "errors"):
+        from pydantic import ValidationError
+
+        if not isinstance(error, ValidationError):
             raise
         _fail(configuration_error(error))
 

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 #: Rows of the table on the terminal, and failures named there; the files have all of them.
 ROWS_SHOWN = 30
 FAILURES_SHOWN = 10
-#: Files that say what each thing written is.
+#: Columns of numbers on the terminal and their least widths, which must survive 80 characters.
+NUMBER_COLUMNS = {
+    "onset\neV": 5,
+    "gap\neV": 5,
+    "ε₁\nE = 0": 5,
+    "n\n589 nm": 6,
+    "α vis.\ncm⁻¹": 6,
+}
+#: What each thing written is.
 CONTENT = {
     "spectra.parquet": "all spectra with their structures, for opalign.SpectraTable.open",
     "summary.csv": "one line per material: onset, gap, n, nearest training materials, warnings",
@@ -98,9 +106,8 @@ def _print_failures(report: Report) -> None:
     for failure in report.failures[:FAILURES_SHOWN]:
         console.print("skipped", style="yellow", end=" ")
         console.print(f"{failure.file}: {failure.reason}", markup=False, soft_wrap=True)
-    if more := len(report.failures) - FAILURES_SHOWN:
-        if more > 0:
-            console.print(f"… and {more} more in {report.folder / 'failures.csv'}", markup=False)
+    if (more := len(report.failures) - FAILURES_SHOWN) > 0:
+        console.print(f"… and {more} more in {report.folder / 'failures.csv'}", markup=False)
 
 
 def _print_summary(report: Report, predictor: Predictor) -> None:
@@ -111,29 +118,30 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
     level = report.rows[0]["level"]
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=f"{len(report.rows)} predicted · {level.upper()}, {predictor.config.broadening}",
+        padding=(0, 1, 0, 0),
+        title=f"{len(report.rows)} predicted · {level.upper()} · {predictor.config.broadening}",
         title_justify="left",
         title_style="bold",
-        caption="distance: to the nearest training material, 1 = typical among those",
+        caption="distance to the nearest training material; 1 is typical among themselves",
         caption_justify="left",
     )
-    table.add_column("material", no_wrap=True, overflow="ellipsis", max_width=24)
-    for name in ("onset eV", "gap eV", "ε₁(0)", "n 589 nm", "α vis. cm⁻¹"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("nearest", overflow="ellipsis", no_wrap=True, max_width=20)
-    table.add_column("distance", justify="right", no_wrap=True)
+    table.add_column("material", no_wrap=True, overflow="ellipsis", max_width=18)
+    for name, width in NUMBER_COLUMNS.items():
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    table.add_column("nearest\nmaterial", overflow="ellipsis", no_wrap=True, max_width=17)
+    table.add_column("dis-\ntance", justify="right", no_wrap=True, min_width=5)
     for row in report.rows[:ROWS_SHOWN]:
-        warned = bool(row["warnings"])
+        mark = "yellow" if row["warnings"] else ""
         distance = _number(row["relative_distance"], ".1f")
         table.add_row(
-            Text(row["id"], style="yellow" if warned else ""),
+            Text(row["id"], style=mark),
             _number(row["onset_eV"], ".2f"),
             _number(row["band_gap_eV"], ".2f"),
             _number(row["static_dielectric"], ".2f"),
             _number(row["refractive_index_589nm"], ".2f"),
-            _number(row["largest_visible_absorption_per_cm"], ".1e"),
+            _number(row["largest_visible_absorption_per_cm"], ".0e"),
             Text(row["nearest_training_materials"].partition(";")[0]),
-            Text(distance + (" !" if warned else ""), style="yellow" if warned else ""),
+            Text(distance + (" !" if mark else "  "), style=mark),
         )
     console = output_console()
     console.print(table)
@@ -158,10 +166,9 @@ def _print_written(report: Report) -> None:
 
 
 def _print_next(report: Report, plots: bool) -> None:
-    first = report.rows[0]["id"]
-    look = f"look at {report.folder / 'plots' / first}.png" if plots else "read summary.csv"
+    look = f"look at {report.folder / 'plots' / report.rows[0]['id']}.png, and " if plots else ""
     output_console().print(
-        f"\nNext: {look}; before you trust a number, read its warnings and nearest training "
+        f"\nNext: {look}before you trust a number, read its warnings and nearest training "
         "materials in summary.csv.",
         markup=False,
         soft_wrap=True,

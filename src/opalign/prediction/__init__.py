@@ -44,9 +44,7 @@ _MODULE_OF = {
 }
 
 
-def load_model(
-    model: str | os.PathLike[str] | None = None, *, device: str = "auto"
-) -> Predictor:
+def load_model(model: str | os.PathLike[str] | None = None, *, device: str = "auto") -> Predictor:
     """Load a trained model, ready to predict.
 
     Parameters

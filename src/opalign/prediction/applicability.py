@@ -58,8 +58,7 @@ def applicability_warnings(
     """
     warnings = []
     if unseen := unseen_elements(structure, seen):
-        names = ", ".join(unseen)
-        warnings.append(f"{names} was in no training material")
+        warnings.append(f"not among the training materials' elements: {', '.join(unseen)}")
     if nearest and nearest[0].distance > materials.spacing_quantile(FAR_SHARE):
         warnings.append(
             f"far from the training set: {nearest[0].relative_distance:.1f} times the typical "

@@ -78,8 +78,9 @@ def read_sources(
         except StructureError as error:
             yield Failure(str(path), _reason(error))
             continue
+        files = _files_by_id(path) if path.is_dir() else {}
         for name, outcome in found:
-            file = str(path / name) if path.is_dir() else str(path)
+            file = files.get(name.rpartition("#")[0], files.get(name, str(path)))
             if isinstance(outcome, StructureError):
                 yield Failure(outcome.where or file, _reason(outcome))
             else:
@@ -92,13 +93,25 @@ def _as_iterable(structures: Any) -> Iterable[Any]:
     return [structures] if one or hasattr(structures, "lattice") else structures
 
 
+def _files_by_id(folder: Path) -> dict[str, str]:
+    """Files of a folder by the ids of their structures, with the suffix and without."""
+    files: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        files[name] = str(path)
+        bare = name.removesuffix(".gz")
+        # Where two files share an id, it is the name with the suffix.
+        files.setdefault(bare.removesuffix(Path(bare).suffix), str(path))
+    return files
+
+
 def failure_of(error: StructureError, file: str) -> Failure:
     """Return the failure that this error of the structure from ``file`` makes."""
     return Failure(file, _reason(error))
 
 
 def _reason(error: StructureError) -> str:
-    """The error in one line, without its place."""
+    """Return the error in one line, without its place."""
     parts = [error.problem]
     if error.expected:
         parts.append(f"expected {error.expected}")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 #: speak of, and a prediction at or below it means none.
 LOG_ABSORPTION_FLOOR = 2.0
 
-#: Decimals kept of ε. What lies beyond depends on the order of summation, so that without rounding a
-#: file would depend on which structures share a batch; 1e-9 is far below any onset.
+#: Decimals kept of ε. What lies beyond depends on the order of summation, so that without rounding
+#: a file would depend on which structures share a batch; 1e-9 is far below any onset.
 DECIMALS = 9
 
 RowSpectrum = Callable[[int, str, str, str], OpticalSpectrum]
@@ -43,7 +43,7 @@ def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> Ro
         return np.round(found, DECIMALS)
 
     def spectrum(row: int, level: str, material_id: str, provenance: str) -> OpticalSpectrum:
-        common = {
+        common: dict[str, Any] = {
             "level": level,
             "broadening": config.broadening,
             "material_id": material_id,

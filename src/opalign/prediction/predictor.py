@@ -58,9 +58,7 @@ class Predictor:
         )
 
     @classmethod
-    def load(
-        cls, model: str | os.PathLike[str] | None = None, device: str = "auto"
-    ) -> Predictor:
+    def load(cls, model: str | os.PathLike[str] | None = None, device: str = "auto") -> Predictor:
         """Load a model by name or path; see :func:`opalign.prediction.load_model`."""
         return cls(load_checkpoint(resolve_checkpoint(model)), device)
 
@@ -206,7 +204,7 @@ class Predictor:
 
 
 def _device(name: str) -> str:
-    """A device of this machine; ``auto`` is CUDA where there is some, else the CPU."""
+    """Return a device of this machine; ``auto`` is CUDA where there is some, else the CPU."""
     import torch
 
     there = ["cpu"]
@@ -228,7 +226,7 @@ def _device(name: str) -> str:
 
 
 def _highest(levels: tuple[str, ...]) -> str:
-    """The highest level on the ladder; one that is not on it counts as above."""
+    """Return the highest level on the ladder; one that is not on it counts as above."""
     rank = {level: place for place, level in enumerate(LADDER)}
     return max(levels, key=lambda level: rank.get(level, len(LADDER)))
 

@@ -47,6 +47,7 @@ _SCALARS = {
         "distance to the nearest training material over the median of that within the training set",
     ),
 }
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 @dataclass
@@ -125,7 +126,7 @@ def write_predictions(
 
 
 def summary_row(prediction: Prediction) -> dict[str, Any]:
-    """The row of the summary for one prediction, by the names of its columns."""
+    """Return the row of the summary for one prediction, by the names of its columns."""
     nearest = prediction.nearest
     return {
         "id": prediction.id,
@@ -144,7 +145,7 @@ def summary_row(prediction: Prediction) -> dict[str, Any]:
 
 
 def _first(predictions: Iterator[Prediction], report: Report) -> Prediction | None:
-    """The first prediction; a table without rows is not written."""
+    """Return the first prediction; a table without rows is not written."""
     try:
         return next(predictions, None)
     except KeyboardInterrupt:
@@ -182,11 +183,19 @@ def _write_material(folder: Path, prediction: Prediction, plots: bool) -> None:
     if plots:
         from opalign.spectrum.plot import plot_spectrum
 
+        spectra = list(prediction.spectra.values())
         plot_spectrum(
-            list(prediction.spectra.values()),
+            spectra,
             folder / PLOT_FOLDER / f"{prediction.id}.png",
-            title=f"{prediction.id}  ({prediction.formula}, predicted)",
+            labels=[f"{one.level.upper()} · {one.broadening}" for one in spectra],
+            title=_title(prediction),
         )
+
+
+def _title(prediction: Prediction) -> str:
+    """Return the formula as chemists write it, and the id where that says more."""
+    named = () if prediction.id == prediction.formula else (prediction.id,)
+    return " · ".join((prediction.formula.translate(_SUBSCRIPTS), *named, "predicted"))
 
 
 def _schema(predictor: Predictor, levels: tuple[str, ...]) -> TableSchema:
@@ -212,7 +221,7 @@ def _schema(predictor: Predictor, levels: tuple[str, ...]) -> TableSchema:
 
 
 def _table_row(prediction: Prediction, summary: dict[str, Any]) -> dict[str, Any]:
-    row = {"material_id": prediction.id, "structure": prediction.structure}
+    row: dict[str, Any] = {"material_id": prediction.id, "structure": prediction.structure}
     row |= {name: summary[name] for name in _SCALARS}
     for level, spectrum in prediction.spectra.items():
         row[f"{level}_re_mean"] = spectrum.epsilon_real
