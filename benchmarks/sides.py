@@ -1,0 +1,215 @@
+"""The two sides of the throughput benchmark: the same work, done by each package in its own way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from alignn.models.alignn_atomwise_pure import ALIGNNAtomWisePure, ALIGNNAtomWisePureConfig
+from alignn.torch_graph_builder import (
+    TorchGraph,
+    _line_graph_edges,
+    batch_torch_graph_pairs,
+    build_pure_torch_graph,
+    torch_bond_cosines,
+)
+from jarvis.core.atoms import Atoms
+from jarvis.core.specie import get_node_attributes
+from pymatgen.core import Structure
+from torch import Tensor, nn
+
+from opalign.crystal.graph import CrystalGraph, build_graph, collate
+from opalign.crystal.settings import GraphSettings
+from opalign.model.config import AlignnConfig, ModelConfig, VectorHeadConfig
+from opalign.model.network import SpectrumModel
+from opalign.spectrum.grid import EnergyGrid
+
+ELEMENT_FEATURES = 92
+EMBEDDING = 64
+LAYERS = 4
+# alignn's reach for k nearest neighbours, Å: the default of its training configuration.
+ALIGNN_REACH = 5.0
+
+Pair = tuple[TorchGraph, TorchGraph]
+
+
+class Network:
+    """A network with its optimiser, to be timed on ready batches."""
+
+    def __init__(self, module: nn.Module, output: str) -> None:
+        self.module = module
+        self.output = output
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def train(self, batches: Sequence[object], targets: Sequence[Tensor]) -> None:
+        """One optimiser step on each batch, loss: mean squared error."""
+        self.module.train()
+        for batch, target in zip(batches, targets, strict=True):
+            self.optimizer.zero_grad(set_to_none=True)
+            predicted = self.module(batch)[self.output]
+            nn.functional.mse_loss(predicted.view_as(target), target).backward()
+            self.optimizer.step()
+
+    def infer(self, batches: Sequence[object]) -> None:
+        self.module.eval()
+        with torch.inference_mode():
+            for batch in batches:
+                self.module(batch)
+
+
+class OpalignSide:
+    """Opalign: build_graph, collate, SpectrumModel."""
+
+    def __init__(
+        self, structures: list[Structure], kind: str, neighbors: int, radius: float
+    ) -> None:
+        self.structures = structures
+        self.settings = GraphSettings(kind=kind, neighbors=neighbors, cutoff=radius)
+
+    def build(self) -> list[CrystalGraph]:
+        return [build_graph(structure, self.settings) for structure in self.structures]
+
+    def build_batches(self, size: int) -> list[dict[str, Tensor]]:
+        return self.batches(self.build(), size)
+
+    @staticmethod
+    def batches(graphs: Sequence[CrystalGraph], size: int) -> list[dict[str, Tensor]]:
+        return [collate(graphs[i : i + size]) for i in range(0, len(graphs), size)]
+
+    @staticmethod
+    def lengths(graphs: Sequence[CrystalGraph]) -> np.ndarray:
+        return np.concatenate([graph.bond_length for graph in graphs])
+
+    @staticmethod
+    def sizes(graphs: Sequence[CrystalGraph]) -> tuple[float, float]:
+        """Mean bonds and angles per structure."""
+        bonds = sum(graph.num_bonds for graph in graphs)
+        return bonds / len(graphs), sum(graph.num_angles for graph in graphs) / len(graphs)
+
+    def network(self, hidden: int, outputs: int) -> Network:
+        config = ModelConfig(
+            encoder=AlignnConfig(
+                alignn_layers=LAYERS,
+                gcn_layers=LAYERS,
+                hidden_features=hidden,
+                embedding_features=EMBEDDING,
+                norm="layer",
+                element_table="cgcnn",
+            ),
+            head=VectorHeadConfig(),
+            graph=self.settings,
+            grid=EnergyGrid(0.0, 20.0, outputs),
+        )
+        torch.manual_seed(0)
+        return Network(SpectrumModel(config), "target")
+
+
+class AlignnSide:
+    """alignn: build_pure_torch_graph, batch_torch_graph_pairs, ALIGNNAtomWisePure."""
+
+    def __init__(
+        self, structures: list[Structure], kind: str, neighbors: int, radius: float
+    ) -> None:
+        self.atoms = [
+            Atoms(
+                lattice_mat=structure.lattice.matrix,
+                coords=structure.frac_coords,
+                elements=[site.specie.symbol for site in structure],
+            )
+            for structure in structures
+        ]
+        self.reach = ALIGNN_REACH if kind == "k_nearest" else radius
+        self.neighbors = neighbors if kind == "k_nearest" else None
+        self.search = "matscipy"
+
+    def choose_faster_search(self) -> None:
+        """Time both of alignn's neighbour searches and keep the faster."""
+        seconds = {}
+        for self.search in ("matscipy", "torch"):
+            self.build()
+            start = time.perf_counter()
+            self.build()
+            seconds[self.search] = time.perf_counter() - start
+        self.search = min(seconds, key=seconds.__getitem__)
+
+    def build(self) -> list[Pair]:
+        return [
+            build_pure_torch_graph(
+                atoms=atoms,
+                two_body_cutoff=self.reach,
+                three_body_cutoff=self.reach,
+                max_neighbors=self.neighbors,
+                atom_features="cgcnn",
+                use_matscipy_topology=self.search == "matscipy",
+            )
+            for atoms in self.atoms
+        ]
+
+    def build_batches(self, size: int) -> list[tuple[TorchGraph, TorchGraph, Tensor]]:
+        return self.batches(self.build(), size)
+
+    def adopt(self, graphs: Sequence[CrystalGraph]) -> list[Pair]:
+        """Put Opalign's bonds into alignn's graphs, in the order of alignn's builder."""
+        return [adopt(atoms, graph) for atoms, graph in zip(self.atoms, graphs, strict=True)]
+
+    @staticmethod
+    def batches(pairs: Sequence[Pair], size: int) -> list[tuple[TorchGraph, TorchGraph, Tensor]]:
+        """Batches as the network takes them; the lattice that goes along is not looked at."""
+        return [
+            (*batch_torch_graph_pairs(list(pairs[i : i + size])), torch.zeros(0))
+            for i in range(0, len(pairs), size)
+        ]
+
+    @staticmethod
+    def lengths(pairs: Sequence[Pair]) -> np.ndarray:
+        return torch.cat([graph.edata["r"].norm(dim=1) for graph, _ in pairs]).numpy()
+
+    @staticmethod
+    def sizes(pairs: Sequence[Pair]) -> tuple[float, float]:
+        """Mean bonds and angles per structure."""
+        bonds = sum(graph.num_edges for graph, _ in pairs)
+        return bonds / len(pairs), sum(line.num_edges for _, line in pairs) / len(pairs)
+
+    @staticmethod
+    def network(hidden: int, outputs: int) -> Network:
+        config = ALIGNNAtomWisePureConfig(
+            name="alignn_atomwise_pure",
+            alignn_layers=LAYERS,
+            gcn_layers=LAYERS,
+            atom_input_features=ELEMENT_FEATURES,
+            embedding_features=EMBEDDING,
+            hidden_features=hidden,
+            output_features=outputs,
+            calculate_gradient=False,
+            energy_mult_natoms=False,
+            use_penalty=False,
+            use_zbl=False,
+            lg_on_fly=False,
+        )
+        torch.manual_seed(0)
+        return Network(ALIGNNAtomWisePure(config), "out")
+
+
+def adopt(atoms: Atoms, graph: CrystalGraph) -> Pair:
+    """Put given bonds into alignn's graph and line graph, sorted by source as its builder does."""
+    order = np.lexsort((graph.bond_length, graph.bond_index[0]))
+    source, target = torch.from_numpy(graph.bond_index[:, order])
+    vector = torch.from_numpy(graph.bond_vector[order]).float()
+    features = [get_node_attributes(symbol, atom_features="cgcnn") for symbol in atoms.elements]
+    crystal = TorchGraph(
+        num_nodes=graph.num_atoms,
+        src=source,
+        dst=target,
+        ndata={"atom_features": torch.tensor(features, dtype=torch.float32)},
+        edata={"r": vector},
+    )
+    first, second = _line_graph_edges(source, target, graph.num_atoms)
+    cosines = torch_bond_cosines(vector[first], vector[second])
+    line = TorchGraph(num_nodes=graph.num_bonds, src=first, dst=second, edata={"h": cosines})
+    return crystal, line

@@ -1,0 +1,162 @@
+"""Throughput of Opalign beside alignn, in one run: graphs, training steps, predictions.
+
+    python benchmarks/throughput.py $OPALIGN_DATA/mp_oxides_chalcogenides.parquet
+
+Prints one table and writes it, with the machine and the versions, to ``benchmarks/results/``.
+
+What is made equal, and where the choice went alignn's way:
+
+* the same structures, each in its package's own object (pymatgen, jarvis) before the clock starts;
+* alignn's graphs come from its pure-torch builder, with matscipy's neighbour search or without,
+  whichever turns out faster here; one cutoff for bonds and angles, so that every pair of bonds
+  that share an atom is an angle on both sides;
+* "12 nearest" is each package's own: alignn takes 12 bonds from every atom within 5 Å, Opalign
+  whole shells and both directions, so Opalign's graphs are larger. "radius" is the same set on
+  both sides, which is checked. Opalign writes out its angles when it batches, alignn when it
+  builds: the row "structure to batch" is the one to compare;
+* graphs and batches are made with one thread, as in the worker of a data loader: more of them only
+  get in each other's way on such small tensors, alignn's above all;
+* the networks run on the same bonds and angles (Opalign's 12 nearest), each in the order of its own
+  builder; 4 + 4 layers, layer norm, the same embeddings, 801 outputs. alignn's forces, penalty and
+  ZBL terms are off, and its cosines are taken as stored rather than computed anew.
+
+The two sides take turns (A B A B …), times are medians. Run it on an idle machine all the same:
+where something else holds a core, threads wait for each other, and not the same on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from pymatgen.core import Lattice, Structure
+from rich.progress import Progress
+from sides import AlignnSide, OpalignSide
+from timing import Row, alternate, report
+
+PREPARING_THREADS = 1
+THREADS = 2
+HIDDEN = (64, 256)
+NEIGHBORS = 12
+RADIUS = 4.0
+BATCH = 16
+OUTPUTS = 801
+SEED = 7
+
+
+def sample_structures(path: Path, count: int) -> list[Structure]:
+    """Draw ``count`` structures from a table, the same ones each time."""
+    table = pq.read_table(path, columns=["lattice", "species", "frac_coords"])
+    chosen = np.random.default_rng(SEED).choice(table.num_rows, size=count, replace=False)
+    return [
+        Structure(
+            Lattice(np.reshape(row["lattice"], (3, 3))),
+            row["species"],
+            np.reshape(row["frac_coords"], (-1, 3)),
+            to_unit_cell=True,
+        )
+        for row in table.take(np.sort(chosen)).to_pylist()
+    ]
+
+
+def same_bonds(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two sets of bond lengths (Å) agree to single precision."""
+    return len(first) == len(second) and np.allclose(np.sort(first), np.sort(second), atol=1e-4)
+
+
+def graph_rows(structures: list[Structure], repeats: int, progress: Progress) -> list[Row]:
+    """Time what comes before the network, with each package's 12 nearest and with one radius."""
+    torch.set_num_threads(PREPARING_THREADS)
+    rows = []
+    for kind in ("k_nearest", "radius"):
+        label = f"{NEIGHBORS} nearest" if kind == "k_nearest" else f"radius {RADIUS} Å"
+        opalign = OpalignSide(structures, kind, NEIGHBORS, RADIUS)
+        alignn = AlignnSide(structures, kind, NEIGHBORS, RADIUS)
+        alignn.choose_faster_search()
+        ours, theirs = opalign.build(), alignn.build()
+        if kind == "radius" and not same_bonds(opalign.lengths(ours), alignn.lengths(theirs)):
+            raise SystemExit("the two packages found different bonds within one radius")
+        sizes = {"opalign": opalign.sizes(ours), "alignn": alignn.sizes(theirs)}
+        tasks = {
+            "graph": (opalign.build, alignn.build),
+            "batch": (
+                partial(opalign.batches, ours, BATCH),
+                partial(alignn.batches, theirs, BATCH),
+            ),
+            "structure to batch": (
+                partial(opalign.build_batches, BATCH),
+                partial(alignn.build_batches, BATCH),
+            ),
+        }
+        for task, (a, b) in tasks.items():
+            times = alternate(a, b, repeats, progress, f"{task}, {label}")
+            rows.append(Row(f"{task}, {label}", sizes, len(structures), times))
+        rows[-1].note = f"alignn's search: {alignn.search}"
+    return rows
+
+
+def network_rows(structures: list[Structure], repeats: int, progress: Progress) -> list[Row]:
+    """Time training steps and predictions on one and the same set of bonds and angles."""
+    opalign = OpalignSide(structures, "k_nearest", NEIGHBORS, RADIUS)
+    graphs = opalign.build()
+    twins = AlignnSide(structures, "k_nearest", NEIGHBORS, RADIUS).adopt(graphs)
+    sizes = {"opalign": opalign.sizes(graphs), "alignn": AlignnSide.sizes(twins)}
+    if sizes["opalign"] != sizes["alignn"]:
+        raise SystemExit(f"the two sides run on different graphs: {sizes}")
+    ours, theirs = opalign.batches(graphs, BATCH), AlignnSide.batches(twins, BATCH)
+    torch.manual_seed(SEED)
+    parts = torch.rand(len(structures), OUTPUTS).split(BATCH)
+    torch.set_num_threads(THREADS)
+    rows = []
+    for hidden in HIDDEN:
+        a, b = opalign.network(hidden, OUTPUTS), AlignnSide.network(hidden, OUTPUTS)
+        parameters = {"opalign": a.parameters, "alignn": b.parameters}
+        tasks = {
+            "training step": (partial(a.train, ours, parts), partial(b.train, theirs, parts)),
+            "inference": (partial(a.infer, ours), partial(b.infer, theirs)),
+        }
+        for task, (opalign_run, alignn_run) in tasks.items():
+            times = alternate(opalign_run, alignn_run, repeats, progress, f"{task}, {hidden}")
+            rows.append(Row(f"{task}, hidden {hidden}", sizes, len(structures), times, parameters))
+    return rows
+
+
+def main() -> None:
+    data = os.environ.get("OPALIGN_DATA")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "table",
+        type=Path,
+        nargs="?" if data else None,
+        default=Path(data) / "mp_oxides_chalcogenides.parquet" if data else None,
+        help="Parquet table of structures; by default the one in OPALIGN_DATA",
+    )
+    parser.add_argument("--structures", type=int, default=32, help="a multiple of the batch of 16")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each side")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+
+    structures = sample_structures(options.table, options.structures)
+    with Progress(transient=True) as progress:
+        rows = graph_rows(structures, options.repeats, progress)
+        rows += network_rows(structures, options.repeats, progress)
+    sizes = [len(structure) for structure in structures]
+    print(
+        report(
+            rows,
+            options.out,
+            f"{len(structures)} structures of {options.table.name} ({min(sizes)} to {max(sizes)} "
+            f"atoms, {sum(sizes) / len(sizes):.1f} on average), batches of {BATCH}, "
+            f"{PREPARING_THREADS} thread for graphs and batches, {THREADS} for networks, "
+            f"{OUTPUTS} outputs, {options.repeats} turns",
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
