@@ -57,7 +57,7 @@ class GraphCache:
         atomic_numbers: NDArray[np.int64],
         settings: GraphSettings,
     ) -> CrystalGraph:
-        """Do as :meth:`get` for arrays as :func:`~opalign.crystal.graph.build_graph_from_arrays`."""
+        """Do as :meth:`get`, for the arguments of ``build_graph_from_arrays``."""
         path = self.path_of(lattice, cartesian, atomic_numbers, settings)
         graph = _read(path)
         if graph is None:

@@ -136,7 +136,7 @@ def _assemble(
 
     try:
         matrix = np.array(lattice, dtype=np.float64)
-        given = np.array(coordinates, dtype=np.float64).reshape(len(coordinates), -1)
+        given = np.array(coordinates, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise StructureError(
             "lattice or coordinates are not arrays of numbers",
@@ -153,11 +153,9 @@ def _assemble(
             )
     # Isotopes of hydrogen, the only ones with symbols of their own, have its electronic structure.
     symbols = ["H" if symbol in {"D", "T"} else symbol for symbol in symbols]
-    if given.shape == (len(symbols), 3) and matrix.shape == (3, 3) and not cartesian:
-        positions = given @ matrix
-    else:
-        positions = given
-    check_positions(positions, symbols, where)
+    check_positions(given, symbols, where)
     check_lattice(matrix, len(symbols), where)
+    positions = given if cartesian else given @ matrix
+    check_positions(positions, symbols, where)
     check_distances(matrix, positions, symbols, where)
     return Structure(Lattice(matrix), symbols, given, coords_are_cartesian=cartesian)

@@ -60,7 +60,7 @@ def _whole(stream: TextIO) -> Iterator[str]:
 
 
 def _split_cif(stream: TextIO) -> Iterator[str]:
-    """Data blocks that hold atoms; publications add blocks with nothing but words."""
+    """Cut a CIF into its data blocks with atoms; publications add blocks with only words."""
     blocks = 0
     block: list[str] = []
     size = 0

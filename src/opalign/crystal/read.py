@@ -29,10 +29,10 @@ StructureLike: TypeAlias = "str | os.PathLike[str] | Structure | Atoms | Mapping
 def read_structure(source: StructureLike) -> Structure:
     """Read and check one structure.
 
-    The result has the sites of the source in their order, one neutral element each (oxidation
-    states are dropped, deuterium and tritium become hydrogen), no site properties, and is periodic
-    in three directions; a slab or a chain must bring its vacuum in its cell. Atoms outside the cell
-    stay there.
+    The result has the sites of the source in their order (of a CIF: in that of pymatgen, by
+    electronegativity), one neutral element each (oxidation states are dropped, deuterium and
+    tritium become hydrogen), no site properties, and is periodic in three directions; a slab or a
+    chain must bring its vacuum in its cell. Atoms outside the cell stay there.
 
     Parameters
     ----------
@@ -58,10 +58,11 @@ def read_structure(source: StructureLike) -> Structure:
             expected=f"one structure, of at most {MAXIMUM_SIZE // 1_000_000} MB",
             cure="cut it into one file per structure",
         )
-    structures = list(_frames(path, found, at_most=2))
-    for _, outcome in structures:
+    structures: list[Structure] = []
+    for _, outcome in _frames(path, found, at_most=2):
         if isinstance(outcome, StructureError):
             raise outcome
+        structures.append(outcome)
     if len(structures) > 1:
         raise StructureError(
             "holds several structures",
@@ -69,10 +70,7 @@ def read_structure(source: StructureLike) -> Structure:
             expected="one",
             cure="predict all of them, or copy the one you want into a file of its own",
         )
-    structure = structures[0][1]
-    if isinstance(structure, StructureError):
-        raise structure
-    return structure
+    return structures[0]
 
 
 def iterate_structures(
@@ -186,7 +184,10 @@ def _format_of_file(path: Path) -> StructureFormat:
 def _frames(
     path: Path, found: StructureFormat, at_most: int | None = None
 ) -> Iterator[tuple[int, Structure | StructureError]]:
-    """Number (from 1) and structure or error of every frame; what cannot be cut ends the file."""
+    """Yield number (from 1) and structure or error of every frame.
+
+    A place where the file cannot be cut into frames is the last thing reported of it.
+    """
     number = 0
     try:
         with open_text(path) as stream:
