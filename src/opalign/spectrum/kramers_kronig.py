@@ -66,12 +66,17 @@ def _x_log_x(u: np.ndarray) -> np.ndarray:
     return u * np.log(np.where(magnitude > 0.0, magnitude, 1.0))
 
 
-def kramers_kronig_weights(grid: EnergyGrid, energies: np.ndarray) -> np.ndarray:
-    """Weights W (m, n) with ε₁ − 1 = W @ ε₂ at any ``energies`` (m,) in eV; ε₂ (n,) on ``grid``."""
+def kramers_kronig_weights(
+    grid: EnergyGrid, energies: np.ndarray, *, rising_from_zero: bool = False
+) -> np.ndarray:
+    """Return W (m, n) with ε₁ − 1 = W @ ε₂ at any ``energies`` (m,) in eV; ε₂ (n,) on ``grid``.
+
+    ``rising_from_zero`` lets ε₂ rise linearly from E = 0 to the first value of a grid that starts
+    later, in place of being zero up to one step before it.
+    """
     step = grid.step
-    nodes = np.concatenate(
-        ([max(grid.start - step, 0.0)], grid.values, [grid.stop + step]),
-    )
+    below = 0.0 if rising_from_zero else max(grid.start - step, 0.0)
+    nodes = np.concatenate(([below], grid.values, [grid.stop + step]))
     energies = np.asarray(energies, dtype=float)[:, None]
     primitive = _x_log_x(nodes - energies) + _x_log_x(nodes + energies)
     if grid.start == 0.0:

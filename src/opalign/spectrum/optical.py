@@ -215,12 +215,14 @@ class OpticalSpectrum:
         """ε₁ at E = 0 of the electrons: a float, or (3, 3) for a tensor.
 
         On a grid that starts above zero it is ε₁ at the first energy plus the difference that the
-        Kramers–Kronig relation of ε₂ gives between there and zero; absorption outside the window
-        matters little to that difference.
+        Kramers–Kronig relation of ε₂ gives between there and zero, with ε₂ rising linearly up to
+        there. Absorption above the window matters little to that difference.
         """
         real = self.epsilon_real[0]
         if self.grid.start > 0.0:
-            weights = kramers_kronig_weights(self.grid, np.array([0.0, self.grid.start]))
+            weights = kramers_kronig_weights(
+                self.grid, np.array([0.0, self.grid.start]), rising_from_zero=True
+            )
             change = weights[0] - weights[1]
             real = real + np.tensordot(change, self.epsilon_imaginary, axes=(0, 0))
         return np.array(real) if self.is_tensor else float(real)

@@ -28,7 +28,7 @@ def similarity_coefficient(x: Any, reference: Any, grid: EnergyGrid) -> Any:
         If a last axis does not fit the grid.
     """
     distance = _integrate(abs(_difference(x, reference, grid)), grid)
-    norm = _integrate(abs(namespace(reference).asarray(reference)), grid)
+    norm = _integrate(abs(_array(reference)), grid)
     numerics = namespace(distance, norm)
     # Dividing by one in place of zero keeps the gradient of the other rows free of NaN.
     known = norm > 0.0
@@ -49,8 +49,11 @@ def mean_squared_error(x: Any, reference: Any, grid: EnergyGrid) -> Any:
 def _difference(x: Any, reference: Any, grid: EnergyGrid) -> Any:
     require_grid_length(x, grid, "spectra")
     require_grid_length(reference, grid, "reference spectra")
-    numerics = namespace(x, reference)
-    return numerics.asarray(x) - numerics.asarray(reference)
+    return _array(x) - _array(reference)
+
+
+def _array(values: Any) -> Any:
+    return values if is_tensor(values) else np.asarray(values)
 
 
 def _integrate(values: Any, grid: EnergyGrid) -> Any:

@@ -83,7 +83,7 @@ def read_csv(path: str | os.PathLike[str], level: str | None = None) -> OpticalS
     where = str(path)
     try:
         header = _read_header(Path(path))
-        frame = pd.read_csv(path, comment="#", float_precision="round_trip")
+        frame = pd.read_csv(path, comment="#", dtype=str)
         grid = _grid(header, frame, where)
         broadening = Broadening(**header.get("broadening", {}))
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -141,7 +141,8 @@ def _column(frame: pd.DataFrame, name: str, where: str) -> np.ndarray:
             cure=f"the file has {', '.join(map(str, frame.columns))}",
         )
     try:
-        return frame[name].to_numpy(dtype=float)
+        # float() gives back every digit, which the parser of some pandas versions does not.
+        return np.array([float(value) for value in frame[name]])
     except ValueError as error:
         raise SpectrumError(
             f"column {name} holds something else than numbers: {error}", where=where
