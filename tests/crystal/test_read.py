@@ -67,7 +67,6 @@ def write_all_formats(folder):
     ase.io.write(folder / "e.extxyz", to_ase(RUTILE), format="extxyz")
     ase.io.write(folder / "f.xyz", to_ase(RUTILE), format="extxyz")
     ase.io.write(folder / "g.xsf", to_ase(RUTILE), format="xsf")
-    ase.io.write(folder / "geometry.in", to_ase(RUTILE), format="aims")
     ase.io.write(folder / "h.res", to_ase(RUTILE), format="res")
     ase.io.write(
         folder / "i.pwi",
@@ -106,7 +105,7 @@ def written(folder, name, text) -> str:
 def test_every_format_gives_the_same_crystal(tmp_path):
     write_all_formats(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert len(names) == 12
+    assert len(names) == 11
     for name in names:
         # A POSCAR groups its sites by element, and so does pymatgen those of a CIF.
         keeps_order = not name.startswith(("POSCAR", "b.")) and "cif" not in name
@@ -194,7 +193,7 @@ def test_empty_file(tmp_path, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["a.cif", "POSCAR", "a.json", "a.extxyz", "a.xyz", "a.xsf", "geometry.in", "a.res", "a.pwi"],
+    ["a.cif", "POSCAR", "a.json", "a.extxyz", "a.xyz", "a.xsf", "a.res", "a.pwi"],
 )
 @pytest.mark.parametrize("content", [b"hello\nworld\n", b"\x00\xff\xfe\x01" * 40, b"\n\n\n"])
 def test_something_else_than_a_structure(tmp_path, name, content):

@@ -151,6 +151,12 @@ def _parse_poscar(text: str) -> Any:
     return Poscar.from_str(text).structure
 
 
+def _parse_shelx(text: str) -> Any:
+    from pymatgen.io.res import ResIO
+
+    return ResIO.structure_from_str(text)
+
+
 def _parse_with_ase(name: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         from ase.io import read
@@ -173,8 +179,7 @@ FORMATS = (
         "extended XYZ (.xyz, .extxyz)", r".*\.(ext)?xyz", _split_xyz, _parse_with_ase("extxyz")
     ),
     StructureFormat("XCrySDen (.xsf)", r".*\.xsf", _whole, _parse_with_ase("xsf")),
-    StructureFormat("SHELX (.res)", r".*\.res", _whole, _parse_with_ase("res")),
-    StructureFormat("FHI-aims (geometry.in)", r"geometry.*\.in", _whole, _parse_with_ase("aims")),
+    StructureFormat("SHELX (.res)", r".*\.res", _whole, _parse_shelx),
     StructureFormat(
         "Quantum ESPRESSO input (.pwi)", r".*\.pwi", _whole, _parse_with_ase("espresso-in")
     ),
