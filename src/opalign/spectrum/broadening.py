@@ -23,8 +23,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.linalg import hankel, toeplitz
-from scipy.optimize import brentq
 
 from opalign.errors import SpectrumError
 from opalign.spectrum.arrays import ArrayT, apply_operator, require_grid_length
@@ -129,6 +127,9 @@ def broaden(values: ArrayT, grid: EnergyGrid, broadening: Broadening, parity: Pa
 @lru_cache(maxsize=16)
 def broadening_matrix(grid: EnergyGrid, broadening: Broadening, parity: Parity) -> np.ndarray:
     """Return the matrix (n, n), read-only and cached, that :func:`broaden` applies."""
+    # Broadening is part of every configuration; reading one should not cost the import of SciPy.
+    from scipy.linalg import hankel, toeplitz
+
     last = grid.num - 1
     offset = round(2.0 * grid.start / grid.step)  # steps between the first point and its mirror
     beyond = _points_beyond(grid, broadening)
@@ -190,6 +191,7 @@ def _sampling_width(width: float) -> float:
     """Width in steps whose sampled Gaussian has the variance ``width``² on the grid."""
     if width > 1.0:
         return width  # the variance of the samples is then right to 1e-6
+    from scipy.optimize import brentq
 
     def excess(candidate: float) -> float:
         steps = np.arange(0.0, np.ceil(GAUSSIAN_REACH * candidate) + 2.0)

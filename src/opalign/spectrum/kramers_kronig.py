@@ -115,10 +115,11 @@ def real_from_imaginary(
     """
     require_grid_length(epsilon_imaginary, grid, "values of Im ε")
     real: Any = apply_operator(epsilon_imaginary, kramers_kronig_matrix, grid)
-    above: Any = 0.0 if oscillator is None else oscillator.real_part(grid.values)
-    if is_tensor(real):
-        above = real.new_tensor(above)
-    return cast(ArrayT, 1.0 + real + above)
+    real = real + 1.0
+    if oscillator is not None:
+        tail = oscillator.real_part(grid.values)
+        real = real + (real.new_tensor(tail) if is_tensor(real) else tail)
+    return cast(ArrayT, real)
 
 
 def index_from_extinction(
