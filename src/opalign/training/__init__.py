@@ -1,1 +1,1 @@
-
+"""How networks are trained, judged and compared with baselines."""

@@ -1,0 +1,97 @@
+"""The model card: what a model is for, what it learned from, how well it does, where it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opalign.dataset.split import Split
+from opalign.dataset.table import SpectraTable
+from opalign.model.network import SpectrumModel
+from opalign.training.config import TrainingConfig
+
+LIMITS = """\
+- No excitons: electron–hole interaction is in none of the training spectra.
+- No phonon-assisted transitions, no point defects, no surfaces, no free carriers.
+- Gaps and absorption edges are those of the level of theory learned; where that is semi-local
+  density-functional theory they are too small, often by a third or more.
+- Far from the training materials it extrapolates. Elements it has not seen are named in
+  `config.json` by their absence; the distance to `reference.parquet` tells the rest.
+"""
+
+
+def model_card(
+    config: TrainingConfig,
+    network: SpectrumModel,
+    tables: list[SpectraTable],
+    split: Split,
+    metrics: dict[str, Any],
+) -> str:
+    """Markdown text of the card, ``README.md`` of a checkpoint."""
+    model = network.config
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    lines = [
+        f"# Optical spectra of crystals, level {', '.join(model.levels)}",
+        "",
+        f"A graph network ({model.encoder.architecture}, {model.head.kind} head, {parameters:,} "
+        "weights) that predicts optical spectra from crystal structures. Trained with Opalign.",
+        "",
+        "## Data",
+        "",
+    ]
+    for table in tables:
+        lines.append(f"- {table.path.name}, {len(table)} materials: {table.source or 'no source'}")
+        lines.append(f"  Licence: {table.licence or 'not stated'}. {table.citation}".rstrip())
+    lines += [
+        "",
+        f"- Levels: {_levels(tables, model.levels)}",
+        f"- Broadening of what was learned: {model.broadening}",
+        f"- Energies: {model.grid}",
+        f"- Split: {split.method}, seed {split.seed}; {len(split.train)} training, "
+        f"{len(split.validation)} validation, {len(split.test)} test materials. Their ids are in "
+        "`splits.json`.",
+    ]
+    if config.pretraining is not None:
+        lines.append(
+            f"- Pretrained on scalars of {config.pretraining.table.name}, without the formulas of "
+            "validation and test."
+        )
+    if config.initial is not None:
+        lines.append(f"- Started from the weights of {config.initial.checkpoint.name}.")
+    lines += ["", "## Figures", "", *_figures(metrics), "", "## Limits", "", LIMITS]
+    return "\n".join(lines)
+
+
+def _levels(tables: list[SpectraTable], levels: tuple[str, ...]) -> str:
+    texts = []
+    for level in levels:
+        description = next((t.levels[level].description for t in tables if level in t.levels), "")
+        texts.append(f"{level} ({description})" if description else level)
+    return ", ".join(texts)
+
+
+def _figures(metrics: dict[str, Any]) -> list[str]:
+    rows = [
+        (part, level, summary)
+        for part in ("validation", "test")
+        for level, summary in metrics.get(part, {}).items()
+    ]
+    if not rows:
+        return ["None: no material was held out."]
+    lines = [
+        "Median over materials; SC is the similarity coefficient of Im ε.",
+        "",
+        "| part | level | materials | SC | MAE | onset MAE / eV | ε₁(0), relative error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for part, level, summary in rows:
+        onset = summary.get("onset_eV", {}).get("absolute_error", {}).get("mean")
+        static = summary.get("static_dielectric_relative_error", {}).get("median")
+        lines.append(
+            f"| {part} | {level} | {summary['materials']} | {summary['similarity']['median']:.3f} "
+            f"| {summary['mae']['median']:.3f} | {_number(onset)} | {_number(static)} |"
+        )
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{value:.3f}"

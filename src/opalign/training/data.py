@@ -1,0 +1,287 @@
+"""From tables to batches: graphs built once, targets on the grid, a seeded order of every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from opalign.crystal.cache import GraphCache
+from opalign.crystal.graph import CrystalGraph, build_graph, collate
+from opalign.crystal.settings import GraphSettings
+from opalign.dataset.formula import reduced_formula
+from opalign.dataset.split import Split, kfold_by_formula, split_by_formula
+from opalign.dataset.table import SpectraTable
+from opalign.errors import ConfigurationError, DatasetError
+from opalign.model.config import ModelConfig, SpectralTarget
+from opalign.spectrum.grid import EnergyGrid
+from opalign.training.config import (
+    DataConfig,
+    FileSplit,
+    FoldSplit,
+    LossConfig,
+    PretrainingConfig,
+    SplitConfig,
+)
+from opalign.training.spectra import effective_broadening, read_spectra, resample
+
+BAND_GAP = "band_gap"
+STATIC_DIELECTRIC = "static_dielectric"
+
+Batch = dict[str, Any]
+"""``graph``: tensors of the batch; ``targets``: name → tensor with one row per structure."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Graphs and targets of materials, row by row.
+
+    ``targets``: ``epsilon_imaginary`` or ``log_absorption`` (rows, L, n), ``band_gap`` (rows,) in
+    eV, ``static_dielectric`` (rows, L), with NaN where a value is unknown.
+    """
+
+    ids: tuple[str, ...]
+    formulas: tuple[str, ...]
+    graphs: tuple[CrystalGraph, ...]
+    targets: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, ids: Iterable[str]) -> Materials:
+        """Return the materials of these ids, in the order given."""
+        place = {material_id: row for row, material_id in enumerate(self.ids)}
+        rows = [place[material_id] for material_id in ids]
+        return Materials(
+            tuple(self.ids[row] for row in rows),
+            tuple(self.formulas[row] for row in rows),
+            tuple(self.graphs[row] for row in rows),
+            {name: values[rows] for name, values in self.targets.items()},
+        )
+
+
+class EpochShuffle(Sampler[int]):
+    """Every row once, in an order that depends on seed and epoch alone, so that runs resume."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        return iter(order.tolist())
+
+
+class _Rows(Dataset[int]):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+def batch_of(materials: Materials, rows: Sequence[int]) -> Batch:
+    """Graphs and targets of some rows as one batch."""
+    return {
+        "graph": collate([materials.graphs[row] for row in rows]),
+        "targets": {name: values[list(rows)] for name, values in materials.targets.items()},
+    }
+
+
+def loader(
+    materials: Materials, batch_size: int, *, shuffle_seed: int | None = None
+) -> DataLoader[Any]:
+    """Batches of all materials, none dropped; shuffled anew in every epoch if a seed is given.
+
+    Collating small graphs takes about a millisecond, less than handing them between processes, so
+    there are no worker processes.
+    """
+    return DataLoader(
+        _Rows(len(materials)),
+        batch_size=batch_size,
+        sampler=None if shuffle_seed is None else EpochShuffle(len(materials), shuffle_seed),
+        collate_fn=lambda rows: batch_of(materials, rows),
+        pin_memory=torch.cuda.is_available(),
+        drop_last=False,
+    )
+
+
+def open_tables(paths: Sequence[Path]) -> list[SpectraTable]:
+    """Open tables; DatasetError if an id stands in two of them."""
+    tables = [SpectraTable.open(path) for path in paths]
+    home: dict[str, Path] = {}
+    for table in tables:
+        for material_id in table.ids:
+            if material_id in home:
+                raise DatasetError(
+                    f"{material_id!r} is also in {home[material_id]}",
+                    where=str(table.path),
+                    cure="an id names one material: leave it out of one of the tables",
+                )
+            home[material_id] = table.path
+    return tables
+
+
+def make_split(config: SplitConfig, ids: Sequence[str], formulas: Sequence[str]) -> Split:
+    """Make the split that is asked for, and check it against the materials there are."""
+    if isinstance(config, FileSplit):
+        split = Split.load(config.file)
+    elif isinstance(config, FoldSplit):
+        folds = kfold_by_formula(
+            ids, formulas, config.folds, config.seed, config.validation_fraction
+        )
+        split = folds[config.fold - 1]
+    else:
+        split = split_by_formula(ids, formulas, config.fractions, config.seed)
+    split.check(ids, formulas)
+    if not split.train:
+        raise DatasetError("no material is left to train on", where="split")
+    return split
+
+
+def training_grid(grid: EnergyGrid | None, tables: Sequence[SpectraTable]) -> EnergyGrid:
+    """Grid to train on: the one asked for, or that of the first table."""
+    return tables[0].grid if grid is None else grid
+
+
+def build_graphs(
+    tables: Sequence[SpectraTable], settings: GraphSettings, cache: Path | None
+) -> tuple[CrystalGraph, ...]:
+    """Graphs of all rows of all tables; a structure that makes none is named with its id."""
+    store = None if cache is None else GraphCache(cache)
+    graphs = []
+    for table in tables:
+        for material_id, structure in zip(table.ids, table.structures(), strict=True):
+            try:
+                graphs.append(
+                    build_graph(structure, settings)
+                    if store is None
+                    else store.get(structure, settings)
+                )
+            except Exception as error:
+                error.add_note(f"while making the graph of {material_id} of {table.path}")
+                raise
+    return tuple(graphs)
+
+
+def load_materials(
+    tables: Sequence[SpectraTable], model: ModelConfig, data: DataConfig, loss: LossConfig
+) -> Materials:
+    """Graphs and targets of all rows of the tables, as the loss wants them.
+
+    Raises
+    ------
+    DatasetError, SpectrumError
+        A table lacks a level or scalar, or has other spectra than asked for.
+    """
+    targets: dict[str, NDArray[np.float64]] = {
+        loss.target: _over_tables(tables, model, _spectral_target(loss.target))
+    }
+    if loss.band_gap_weight:
+        targets[BAND_GAP] = np.concatenate([t.scalar(loss.band_gap_column) for t in tables])
+    if loss.static_dielectric_weight:
+        targets[STATIC_DIELECTRIC] = _over_tables(tables, model, _static_dielectric)
+    return Materials(
+        ids=tuple(material_id for table in tables for material_id in table.ids),
+        formulas=tuple(formula for table in tables for formula in table.formulas),
+        graphs=build_graphs(tables, model.graph, data.graph_cache),
+        targets={name: _tensor(values) for name, values in targets.items()},
+    )
+
+
+def load_pretraining(
+    config: PretrainingConfig, model: ModelConfig, held_out: Iterable[str], cache: Path | None
+) -> Materials:
+    """Graphs and scalars of the pretraining table without the ``held_out`` reduced formulas."""
+    table = SpectraTable.open(config.table)
+    excluded = {reduced_formula(formula) for formula in held_out}
+    columns = {
+        BAND_GAP: config.band_gap_column,
+        STATIC_DIELECTRIC: config.static_dielectric_column,
+    }
+    values = {name: table.scalar(column) for name, column in columns.items() if column}
+    known = ~np.all([np.isnan(column) for column in values.values()], axis=0)
+    keep = [
+        row
+        for row, formula in enumerate(table.formulas)
+        if known[row]
+        and formula not in excluded
+        and (config.max_sites is None or len(table.arrays(row).atomic_numbers) <= config.max_sites)
+    ]
+    if not keep:
+        raise ConfigurationError(
+            "no material is left for pretraining",
+            where=str(config.table),
+            cure="raise pretraining.max_sites, or give a table with other formulas than the test's",
+        )
+    ids = table.ids
+    chosen = table.select([ids[row] for row in keep])
+    targets = {name: _tensor(column[keep]) for name, column in values.items()}
+    if STATIC_DIELECTRIC in targets:
+        # One number for every level: what is known of a level is the same at this stage.
+        targets[STATIC_DIELECTRIC] = targets[STATIC_DIELECTRIC].unsqueeze(1)
+    return Materials(
+        ids=tuple(chosen.ids),
+        formulas=tuple(chosen.formulas),
+        graphs=build_graphs([chosen], model.graph, cache),
+        targets=targets,
+    )
+
+
+def _over_tables(
+    tables: Sequence[SpectraTable], model: ModelConfig, read: Any
+) -> NDArray[np.float64]:
+    """Stack ``read(table, level, model)`` over levels (axis 1) and tables (axis 0)."""
+    return np.concatenate(
+        [
+            np.stack([read(table, level, model) for level in model.levels], axis=1)
+            for table in tables
+        ]
+    )
+
+
+def _spectral_target(target: SpectralTarget) -> Any:
+    def read(table: SpectraTable, level: str, model: ModelConfig) -> NDArray[np.float64]:
+        if target == "epsilon_imaginary":
+            return read_spectra(table, level, model.broadening, model.grid).imaginary
+        info = table.levels.get(level)
+        if info is not None and model.broadening in (
+            info.broadening,
+            effective_broadening(info.broadening, table.grid),
+        ):
+            return resample(np.asarray(table.log_absorption(level)), table.grid, model.grid)
+        return read_spectra(table, level, model.broadening, model.grid).log_absorption()
+
+    return read
+
+
+def _static_dielectric(table: SpectraTable, level: str, model: ModelConfig) -> NDArray[np.float64]:
+    spectra = read_spectra(table, level, model.broadening, model.grid)
+    if not spectra.real_known or spectra.grid.start > 0.0:
+        raise DatasetError(
+            f"level {level!r} has no ε₁(0) to learn",
+            where=str(table.path),
+            expected="Re ε on a grid from 0 eV",
+            cure="set loss.static_dielectric_weight to 0",
+        )
+    return spectra.static_dielectric
+
+
+def _tensor(values: NDArray[np.float64]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)

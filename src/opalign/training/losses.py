@@ -1,0 +1,116 @@
+"""What is minimised: the distance of spectra, of gaps and of static dielectric constants."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from opalign.model.config import ModelConfig, SpectralTarget
+from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.relations import absorption_coefficient, refractive_index
+from opalign.spectrum.similarity import mean_absolute_error, mean_squared_error
+from opalign.training.data import BAND_GAP, STATIC_DIELECTRIC
+
+LOG_ABSORPTION_FLOOR = 2.0
+"""log₁₀(α/cm⁻¹) below which the target of the reference study is cut off."""
+
+SpectralLoss = Literal["l1", "mse", "huber", "similarity"]
+
+
+def predicted_target(output: dict[str, Tensor], target: SpectralTarget, grid: EnergyGrid) -> Tensor:
+    """Prediction (B, L, n) of Im ε or floored log₁₀ α, whichever head the network has."""
+    if "target" in output:
+        return output["target"]
+    if target == "epsilon_imaginary":
+        return output["epsilon_imaginary"]
+    _, extinction = refractive_index(output["epsilon_real"], output["epsilon_imaginary"])
+    alpha = absorption_coefficient(extinction, grid)
+    return torch.log10(alpha.clamp(min=10.0**LOG_ABSORPTION_FLOOR))
+
+
+def spectral_loss(
+    kind: SpectralLoss, predicted: Tensor, reference: Tensor, grid: EnergyGrid, huber_width: float
+) -> Tensor:
+    """Loss (B, L) of spectra (B, L, n); 1 − SC for ``similarity``, otherwise averages over energy.
+
+    A reference that is zero everywhere has no SC; it counts as if its integral were 1e-3 eV.
+    """
+    if kind == "l1":
+        return mean_absolute_error(predicted, reference, grid)
+    if kind == "mse":
+        return mean_squared_error(predicted, reference, grid)
+    weights = predicted.new_tensor(grid.weights)
+    if kind == "huber":
+        pointwise = huber_loss(predicted, reference, reduction="none", delta=huber_width)
+        return (pointwise * weights).sum(-1) / grid.stop
+    distance = ((predicted - reference).abs() * weights).sum(-1)
+    return distance / (reference.abs() * weights).sum(-1).clamp(min=1e-3)
+
+
+class TrainingLoss:
+    """Weighted sum of the terms that targets are there for.
+
+    Parameters
+    ----------
+    model
+        Supplies the energy grid.
+    kind, target, huber_width
+        Of the spectral term, which has weight 1 if the batch has that target.
+    band_gap_weight
+        Of the absolute error of the gap, per eV.
+    static_dielectric_weight
+        Of the relative error of ε₁ at the first energy of the grid.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        kind: SpectralLoss = "similarity",
+        target: SpectralTarget = "epsilon_imaginary",
+        huber_width: float = 1.0,
+        band_gap_weight: float = 0.0,
+        static_dielectric_weight: float = 0.0,
+    ) -> None:
+        self.grid, self.kind, self.target, self.huber_width = model.grid, kind, target, huber_width
+        self.weights = {
+            BAND_GAP: band_gap_weight,
+            STATIC_DIELECTRIC: static_dielectric_weight,
+        }
+
+    def __call__(self, output: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms by name and their weighted sum as ``loss``."""
+        terms: dict[str, Tensor] = {}
+        total: Tensor | float = 0.0
+        if self.target in targets:
+            # Spectra span orders of magnitude and integrals are long sums: single precision.
+            predicted = predicted_target(output, self.target, self.grid).float()
+            spectral = spectral_loss(
+                self.kind, predicted, targets[self.target], self.grid, self.huber_width
+            ).mean()
+            terms["spectrum"] = spectral
+            total = spectral
+        if BAND_GAP in targets:
+            error = (output["band_gap"].float() - targets[BAND_GAP]).abs()
+            terms[BAND_GAP] = _mean_of_known(error)
+        if STATIC_DIELECTRIC in targets:
+            known = targets[STATIC_DIELECTRIC]
+            error = (output["epsilon_real"][..., 0].float() - known).abs() / known.abs()
+            terms[STATIC_DIELECTRIC] = _mean_of_known(error)
+        for name, weight in self.weights.items():
+            if name in terms and weight:
+                total = total + weight * terms[name]
+        if not isinstance(total, Tensor):
+            raise ValueError("a batch without a target that this loss has a weight for")
+        return {"loss": total, **terms}
+
+
+def _mean_of_known(error: Tensor) -> Tensor:
+    """Mean over known values, zero if there is none.
+
+    Unknown values are replaced before the mean: NaN times zero would still be NaN in the gradient.
+    """
+    known = ~torch.isnan(error.detach())
+    return torch.where(known, error, torch.zeros_like(error)).sum() / known.sum().clamp(min=1)

@@ -1,0 +1,344 @@
+"""One training run: from a configuration to a folder with checkpoint, predictions and figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from opalign.dataset.formula import reduced_formula
+from opalign.dataset.split import PARTS, Split
+from opalign.dataset.table import SpectraTable
+from opalign.errors import ConfigurationError, DatasetError
+from opalign.files import atomic_path, sha256, write_text
+from opalign.model.checkpoint import load_checkpoint, save_checkpoint
+from opalign.model.config import ModelConfig
+from opalign.model.manifest import plain
+from opalign.model.network import SpectrumModel
+from opalign.model.reference import Reference
+from opalign.training.card import model_card
+from opalign.training.config import InitialConfig, TrainingConfig
+from opalign.training.config_file import differing_keys, read_config, write_config
+from opalign.training.data import (
+    Materials,
+    load_materials,
+    load_pretraining,
+    make_split,
+    open_tables,
+    training_grid,
+)
+from opalign.training.evaluate import compare
+from opalign.training.losses import TrainingLoss
+from opalign.training.predictions import predict_materials, write_predictions
+from opalign.training.stage import StageResult, fit_stage
+
+CONFIG_FILE = "config.yaml"
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run wrote."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    """``validation`` and ``test``: level → summary as of :mod:`opalign.training.metrics`."""
+    was_finished: bool = False
+    """The folder held a finished run, and nothing was done."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the best weights by validation loss."""
+        return self.folder / "checkpoint"
+
+    def predictions(self, part: str) -> Path:
+        """Table of predictions for ``"validation"`` or ``"test"``; absent if that part is empty."""
+        return self.folder / f"predictions_{part}.parquet"
+
+
+def train(
+    config: TrainingConfig | None,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunResult:
+    """Train a model and write everything about it into the folder ``out``.
+
+    Parameters
+    ----------
+    config
+        May be None when resuming: a run keeps its configuration.
+    resume
+        Take up a run that was stopped; a finished one is left as it is, and a folder without a
+        run starts one.
+
+    Raises
+    ------
+    ConfigurationError
+        ``out`` holds a run and ``resume`` was not asked for, or one with another configuration.
+    DatasetError, StructureError, SpectrumError, CheckpointError
+        The data or the weights to start from are not as the configuration says.
+    KeyboardInterrupt
+        Someone stopped it; resuming gives the same weights as if nobody had.
+    """
+    out = Path(out)
+    console = console or Console()
+    config = _claim(config, out, resume)
+    if (out / RESULT_FILE).is_file():
+        metrics = json.loads((out / RESULT_FILE).read_text(encoding="utf-8"))
+        return RunResult(out, metrics, was_finished=True)
+    tables = open_tables(config.data.tables)
+    split = _split(config, tables, out)
+    model_config = build_model_config(config, tables)
+    materials = load_materials(tables, model_config, config.data, config.loss)
+    parts = {name: materials.select(getattr(split, name)) for name in PARTS}
+    console.print(
+        "materials: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()),
+        f"on {model_config.grid}, levels {', '.join(model_config.levels)}",
+    )
+    network = _new_network(model_config, config.seed)
+    _start_from(config, network, parts, out, console)
+    stage = fit_stage(
+        network,
+        TrainingLoss(
+            model_config,
+            config.loss.kind,
+            config.loss.target,
+            config.loss.huber_width,
+            config.loss.band_gap_weight,
+            config.loss.static_dielectric_weight,
+        ),
+        parts["train"],
+        parts["validation"] if len(parts["validation"]) else None,
+        run=config,
+        optimizer=config.optimizer,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        title="epoch",
+        state=out / "state",
+        logs=out / "logs",
+        console=console,
+    )
+    return _conclude(config, tables, split, parts, network, stage, out)
+
+
+def build_model_config(config: TrainingConfig, tables: list[SpectraTable]) -> ModelConfig:
+    """Describe the network, with the grid of the tables where none is asked for."""
+    return ModelConfig(
+        encoder=config.model.encoder,
+        head=config.model.head,
+        graph=config.model.graph_settings,
+        grid=training_grid(config.model.grid, tables),
+        levels=config.data.levels,
+        broadening=config.data.broadening,
+    )
+
+
+def _claim(config: TrainingConfig | None, out: Path, resume: bool) -> TrainingConfig:
+    """Write the configuration into a new folder, or check it against the one that is there."""
+    path = out / CONFIG_FILE
+    if path.is_file():
+        if not resume:
+            raise ConfigurationError(
+                "a run stands here already",
+                where=str(out),
+                cure="continue it with --resume, or choose another folder",
+            )
+        kept = read_config(path)
+        changed = [] if config is None else differing_keys(kept, config)
+        if changed:
+            raise ConfigurationError(
+                f"the run that stands here has another {', '.join(changed)}",
+                where=str(out),
+                cure="resume it without a configuration, or choose another folder",
+            )
+        return kept
+    if config is None:
+        raise ConfigurationError(
+            "there is no run to resume",
+            where=str(out),
+            expected=f"a folder with {CONFIG_FILE}",
+            cure="give a configuration to start one",
+        )
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigurationError(
+            "the folder holds other things", where=str(out), cure="choose a new or empty folder"
+        )
+    write_config(path, config)
+    return config
+
+
+def _split(config: TrainingConfig, tables: list[SpectraTable], out: Path) -> Split:
+    ids = [material_id for table in tables for material_id in table.ids]
+    formulas = [formula for table in tables for formula in table.formulas]
+    split = make_split(config.data.split, ids, formulas)
+    path = out / "split.json"
+    if path.is_file() and Split.load(path) != split:
+        raise DatasetError(
+            "the tables give another split than when this run began",
+            where=str(path),
+            cure="put the tables back as they were, or start a new run in another folder",
+        )
+    split.save(path)
+    return split
+
+
+def _new_network(config: ModelConfig, seed: int) -> SpectrumModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return SpectrumModel(config)
+
+
+def _start_from(
+    config: TrainingConfig,
+    network: SpectrumModel,
+    parts: dict[str, Materials],
+    out: Path,
+    console: Console,
+) -> None:
+    """Load the initial checkpoint, or pretrain, or leave the weights random."""
+    held_out = [*parts["validation"].formulas, *parts["test"].formulas]
+    if config.initial is not None:
+        load_initial(config.initial, network, held_out)
+    if config.pretraining is None:
+        return
+    kept = out / "state" / "pretrained.safetensors"
+    if kept.is_file():
+        network.load_state_dict(load_file(kept))
+        return
+    stage = config.pretraining
+    materials = load_pretraining(stage, network.config, held_out, config.data.graph_cache)
+    console.print(f"pretraining on {len(materials)} materials")
+    fit_stage(
+        network,
+        TrainingLoss(
+            network.config,
+            band_gap_weight=stage.band_gap_weight,
+            static_dielectric_weight=stage.static_dielectric_weight,
+        ),
+        materials,
+        None,
+        run=config,
+        optimizer=config.optimizer.model_copy(update={"learning_rate": stage.learning_rate}),
+        epochs=stage.epochs,
+        batch_size=stage.batch_size,
+        title="pretraining epoch",
+        state=out / "state" / "pretraining",
+        logs=out / "logs" / "pretraining",
+        console=console,
+    )
+    with atomic_path(kept) as temporary:
+        save_file({n: v.contiguous() for n, v in network.state_dict().items()}, temporary)
+
+
+def load_initial(config: InitialConfig, network: SpectrumModel, held_out: list[str]) -> None:
+    """Copy the weights of a checkpoint into ``network``.
+
+    Raises
+    ------
+    DatasetError
+        The checkpoint has seen ``held_out`` formulas in training.
+    ConfigurationError
+        Its network has other sizes.
+    """
+    checkpoint = load_checkpoint(config.checkpoint)
+    where = str(config.checkpoint)
+    if not config.allow_seen:
+        if checkpoint.reference is None:
+            raise DatasetError(
+                "the checkpoint does not say which materials it was trained on",
+                where=where,
+                cure="set initial.allow_seen, if you know that none of them is tested here",
+            )
+        seen = {reduced_formula(f) for f in checkpoint.reference.formulas} & set(held_out)
+        if seen:
+            raise DatasetError(
+                f"the checkpoint was trained on {len(seen)} formulas of this run's validation and "
+                f"test materials, among them {min(seen)}",
+                where=where,
+                cure="use the same split (data.split.method: file) for both, or set "
+                "initial.allow_seen",
+            )
+    source = checkpoint.model if config.parts == "all" else checkpoint.model.encoder
+    target = network if config.parts == "all" else network.encoder
+    try:
+        target.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"the weights do not fit this network: {str(error).splitlines()[-1].strip()}",
+            where=where,
+            cure="give this run that checkpoint's model section, or take initial.parts: encoder",
+        ) from error
+
+
+def _conclude(
+    config: TrainingConfig,
+    tables: list[SpectraTable],
+    split: Split,
+    parts: dict[str, Materials],
+    network: SpectrumModel,
+    stage: StageResult,
+    out: Path,
+) -> RunResult:
+    """Predict, measure, and write checkpoint and figures; ``result.json`` last."""
+    metrics: dict[str, Any] = {"best_epoch": stage.best_epoch + 1, "epochs": stage.epochs}
+    result = RunResult(out, metrics)
+    for name in ("validation", "test"):
+        if len(parts[name]):
+            path = write_predictions(
+                result.predictions(name), network, parts[name], tables, f"run {out.name}"
+            )
+            figures = compare(SpectraTable.open(path), tables, config.loss.band_gap_column)
+            metrics[name] = {level: summary for level, (_, summary) in figures.items()}
+    reference = parts["train"]
+    features = predict_materials(network, reference)["features"]
+    training = {
+        "config": _portable(config),
+        "tables": [
+            {
+                "name": table.path.name,
+                "sha256": sha256(table.path),
+                "licence": table.licence,
+                "source": table.source,
+                "citation": table.citation,
+            }
+            for table in tables
+        ],
+    }
+    save_checkpoint(
+        result.checkpoint,
+        network,
+        elements={int(z) for graph in reference.graphs for z in graph.atomic_numbers},
+        metrics=metrics,
+        splits=split.model_dump(),
+        card=model_card(config, network, tables, split, metrics),
+        reference=Reference(reference.ids, reference.formulas, features.astype("float32")),
+        training=training,
+        overwrite=result.checkpoint.exists(),
+    )
+    text = json.dumps(plain(metrics, "metrics"), indent=1, ensure_ascii=False)
+    write_text(out / RESULT_FILE, text + "\n")
+    return result
+
+
+def _portable(config: TrainingConfig) -> dict[str, Any]:
+    """Return the configuration without the folders of this machine: a checkpoint travels."""
+
+    def shorten(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.name
+        if isinstance(value, dict):
+            return {key: shorten(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [shorten(item) for item in value]
+        return value
+
+    content: dict[str, Any] = shorten(config.model_dump())
+    return content

@@ -1,0 +1,180 @@
+"""One stage of a run: fit a network to materials, resumable, and hand its best weights back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from opalign.errors import ConfigurationError
+from opalign.model.network import SpectrumModel
+from opalign.training.callbacks import BestWeights, Reporter, StateWriter
+from opalign.training.config import OptimizerConfig, TrainingConfig
+from opalign.training.data import Materials, loader
+from opalign.training.losses import TrainingLoss
+from opalign.training.task import MONITOR, SpectrumTask
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage came to."""
+
+    best_epoch: int
+    """Counts from 0."""
+    best_loss: float
+    """Lowest validation loss; infinite without validation materials."""
+    epochs: int
+    """Epochs gone through."""
+
+
+def fit_stage(
+    network: SpectrumModel,
+    loss: TrainingLoss,
+    training: Materials,
+    validation: Materials | None,
+    *,
+    run: TrainingConfig,
+    optimizer: OptimizerConfig,
+    epochs: int,
+    batch_size: int,
+    title: str,
+    state: Path,
+    logs: Path,
+    console: Console,
+) -> StageResult:
+    """Fit ``network`` in place; it ends with the best weights, in evaluation mode.
+
+    A state in the folder ``state`` is taken up where it ended, and the result is then the same as
+    if nothing had come between, bit for bit on the CPU.
+
+    Raises
+    ------
+    ConfigurationError
+        A GPU is asked for where there is none, or training diverged.
+    KeyboardInterrupt
+        Someone stopped it; the state of the last epochs is on disk.
+    """
+    task = SpectrumTask(
+        network,
+        loss,
+        optimizer,
+        total_steps=epochs * math.ceil(len(training) / batch_size),
+        averaging=run.averaging,
+        seed=run.seed,
+    )
+    best = BestWeights()
+    writer = StateWriter(state, best, run.save_seconds)
+    callbacks: list[Callback] = [best, writer, Reporter(title, best, console)]
+    if run.early_stopping is not None and validation is not None:
+        callbacks.append(EarlyStopping(MONITOR, patience=run.early_stopping, check_finite=False))
+    with _quiet(), _without_traces(run):
+        trainer = _trainer(run, optimizer, epochs, callbacks, logs)
+        try:
+            trainer.fit(
+                task,
+                loader(training, batch_size, shuffle_seed=run.seed),
+                None if validation is None else loader(validation, batch_size),
+                ckpt_path=str(writer.path) if writer.path.is_file() else None,
+                # Tensors and plain values alone: a state is read without running code of a file.
+                weights_only=True,
+            )
+        except SystemExit as error:
+            # Lightning turns Ctrl-C into an exit of its own.
+            raise KeyboardInterrupt from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not best.weights or not all(torch.isfinite(value).all() for value in best.weights.values()):
+        raise ConfigurationError(
+            f"{title} diverged: weights or losses are not finite numbers",
+            cure="lower optimizer.learning_rate, or set optimizer.gradient_clip",
+        )
+    network.load_state_dict(best.weights)
+    network.cpu().eval()
+    return StageResult(best.epoch, best.loss, len(best.history))
+
+
+def _trainer(
+    run: TrainingConfig,
+    optimizer: OptimizerConfig,
+    epochs: int,
+    callbacks: list[Callback],
+    logs: Path,
+) -> lightning.Trainer:
+    if run.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "accelerator is gpu, and torch finds none",
+            cure="set accelerator to auto or cpu, or install a torch build for your GPU",
+        )
+    return lightning.Trainer(
+        accelerator=run.accelerator,
+        devices=1,
+        precision=run.precision,
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(logs.parent, name=logs.name, version=""),
+        gradient_clip_val=optimizer.gradient_clip,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice for other situations off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # Batches of small graphs are made in a millisecond: worker processes would only cost.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        # A resumed run writes into the folder that its first part made.
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        # Without validation materials there is nothing to validate, and that is meant.
+        warnings.filterwarnings("ignore", ".*no `val_dataloader`.*")
+        warnings.filterwarnings("ignore", ".*defined a `validation_step`.*")
+        # The averaged weights are in evaluation mode when validation has put them there.
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
+        # States are written at the ends of epochs only; that is all a resumed run needs.
+        warnings.filterwarnings("ignore", ".*resuming from a checkpoint.*")
+        # torch's own tensorboard writer and its deprecations are no business of the user's.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _without_traces(run: TrainingConfig) -> Iterator[Any]:
+    """Put torch's random numbers, number of threads and signal handlers back afterwards."""
+    import signal
+    import threading
+
+    threads = torch.get_num_threads()
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    with torch.random.fork_rng():
+        try:
+            if run.num_threads is not None:
+                torch.set_num_threads(run.num_threads)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            if main:
+                signal.signal(signal.SIGINT, handler)

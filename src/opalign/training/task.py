@@ -1,0 +1,153 @@
+"""The training step in Lightning's terms: losses, optimiser, schedule, averaged weights."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
+
+from opalign.model.network import SpectrumModel
+from opalign.spectrum.similarity import similarity_coefficient
+from opalign.training.config import OptimizerConfig
+from opalign.training.data import Batch, EpochShuffle
+from opalign.training.losses import TrainingLoss
+
+MONITOR = "validation/loss"
+
+
+class RunningAverage:
+    """Exponential average of weights whose memory grows with the number of steps taken.
+
+    The decay is min(decay, (1 + t)/(10 + t)) after t steps, so that a short run does not drag its
+    random start along.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    @torch.no_grad()
+    def __call__(self, averaged: Any, current: Any, steps: Tensor | int) -> None:
+        """Update the ``averaged`` parameters in place towards the ``current`` ones."""
+        taken = float(steps)
+        decay = min(self.decay, (1.0 + taken) / (10.0 + taken))
+        torch._foreach_lerp_(list(averaged), list(current), 1.0 - decay)
+
+
+class SpectrumTask(lightning.LightningModule):
+    """Trains one network; validates its running average if there is one, else the network itself.
+
+    Random numbers of an epoch follow from seed and epoch alone, so that a resumed run draws the
+    same ones. Validation sees all its materials, in evaluation mode (Lightning switches modes).
+    """
+
+    def __init__(
+        self,
+        network: SpectrumModel,
+        loss: TrainingLoss,
+        optimizer: OptimizerConfig,
+        total_steps: int,
+        averaging: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss, self.optimizer_config = loss, optimizer
+        self.total_steps, self.seed = total_steps, seed
+        # A submodule, so that its state is saved and restored with everything else. Its buffers
+        # (the running statistics of batch norms) are copies of the network's.
+        self.averaged = (
+            None
+            if averaging is None
+            else AveragedModel(network, multi_avg_fn=RunningAverage(averaging))
+        )
+
+    @property
+    def evaluated(self) -> SpectrumModel:
+        """The network whose spectra are validated and kept."""
+        network = self.network if self.averaged is None else self.averaged.module
+        return cast(SpectrumModel, network)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's random numbers and order anew from seed and epoch."""
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
+        if isinstance(sampler, EpochShuffle):
+            sampler.set_epoch(self.current_epoch)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one batch."""
+        terms = self.loss(self.network(batch["graph"]), batch["targets"])
+        self._log_terms("training", terms, batch)
+        return terms["loss"]
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Step, then let the running average follow."""
+        super().optimizer_step(*arguments, **options)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Losses and SC of one batch, logged as means over all validation materials."""
+        output = self.evaluated(batch["graph"])
+        self._log_terms("validation", self.loss(output, batch["targets"]), batch)
+        reference = batch["targets"].get("epsilon_imaginary")
+        predicted = output.get("epsilon_imaginary", output.get("target"))
+        if reference is not None and predicted is not None:
+            similarity = similarity_coefficient(predicted.float(), reference, self.loss.grid)
+            self._log_terms("validation", {"similarity": similarity.mean()}, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Tell a plateau schedule how it went.
+
+        Here and not by Lightning, which does so only after the state to resume from is saved.
+        """
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
+            schedule.step(float(self.trainer.callback_metrics[MONITOR]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step all schedules but the plateau, see :meth:`on_validation_epoch_end`."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW on the network, and the schedule on that same optimiser."""
+        config = self.optimizer_config
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule: LRScheduler
+        if config.schedule == "one_cycle":
+            schedule = OneCycleLR(
+                optimizer,
+                config.learning_rate,
+                total_steps=self.total_steps,
+                pct_start=config.warmup,
+            )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            }
+        if config.schedule == "plateau":
+            schedule = ReduceLROnPlateau(
+                optimizer, factor=config.plateau_factor, patience=config.plateau_patience
+            )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "monitor": MONITOR, "strict": False},
+            }
+        return optimizer
+
+    def _log_terms(self, stage: str, terms: dict[str, Tensor], batch: Batch) -> None:
+        size = len(next(iter(batch["targets"].values())))
+        self.log_dict(
+            {f"{stage}/{name}": value.detach() for name, value in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=size,
+        )
