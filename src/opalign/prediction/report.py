@@ -170,8 +170,8 @@ def _write_each(
             _write_material(report.folder, prediction, plots)
             row = summary_row(prediction)
             report.rows.append(row)
-            notify(prediction)
             yield _table_row(prediction, row)
+            notify(prediction)
             prediction = next(others, None)
     except KeyboardInterrupt:
         report.interrupted = True
