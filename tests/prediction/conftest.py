@@ -18,9 +18,8 @@ from opalign.spectrum.grid import EnergyGrid
 
 
 def rock_salt(cation: str, anion: str, length: float) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(length), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    ).get_primitive_structure()
+    vectors = 0.5 * length * (np.ones((3, 3)) - np.eye(3))
+    return Structure(Lattice(vectors), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
 TRAINING = {
@@ -82,7 +81,7 @@ def training_structures() -> dict[str, Structure]:
     return TRAINING
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def crystals() -> list[Structure]:
     """Different sizes and chemistries, some strained."""
     random = np.random.default_rng(1)
