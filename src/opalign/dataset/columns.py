@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +61,17 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
             expected="a whole Parquet file",
             cure="the file is cut off, damaged or of another format: write or download it again",
         ) from error
+
+
+def read_records(path: Path, columns: list[str], batch_rows: int = 256) -> Iterator[dict[str, Any]]:
+    """Stream the rows of a Parquet file as dictionaries.
+
+    What is wrong with the file shows as a DatasetError here, and cannot be taken for trouble of
+    whoever writes what is read.
+    """
+    with open_parquet(path) as file:
+        for batch in file.iter_batches(batch_rows, columns=columns):
+            yield from batch.to_pylist()
 
 
 def require_columns(file: pq.ParquetFile, names: list[str], path: Path, what: str) -> None:

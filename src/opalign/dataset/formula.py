@@ -19,11 +19,14 @@ def reduced_formula(formula: str) -> str:
         The text is no chemical formula.
     """
     from pymatgen.core.composition import Composition
+    from pymatgen.core.periodic_table import DummySpecies
 
     try:
         composition = Composition(formula)
         if not composition:
             raise ValueError("no element in it")
+        if any(isinstance(element, DummySpecies) for element in composition):
+            raise ValueError("there is no such element")
         return str(composition.reduced_formula)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(

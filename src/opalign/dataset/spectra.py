@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
+from opalign.dataset.absorption import epsilon_from_log_absorption
 from opalign.dataset.columns import list_lengths, list_matrix, open_parquet
 from opalign.dataset.schema import DIAGONAL, LevelInfo, Part, TableSchema, spectrum_column
 from opalign.errors import DatasetError
@@ -74,9 +75,7 @@ class SpectraReader:
         source: Part = "logalpha" if info.quantity == "log_absorption" else part if stored else "im"
         for positions, values in self._averages(level, info, source):
             if source == "logalpha":
-                epsilon = np.array(
-                    [self._from_log_absorption(v, level, info, grid).epsilon for v in values]
-                ).reshape(-1, grid.num)
+                epsilon = epsilon_from_log_absorption(values, grid, info.floor)
                 values = epsilon.real if part == "re" else epsilon.imag
             elif not stored:
                 values = np.asarray(real_from_imaginary(values, grid))
@@ -119,9 +118,8 @@ class SpectraReader:
         )
         if info.quantity == "log_absorption":
             (logarithm,) = values.values()
-            return self._from_log_absorption(
-                logarithm, level, info, grid, material_id=material_id, provenance=provenance
-            )
+            epsilon = epsilon_from_log_absorption(logarithm, grid, info.floor)
+            return OpticalSpectrum(grid, epsilon, level, info.broadening, material_id, provenance)
         components: dict[str, NDArray[np.complex128]] = {}
         for component in info.components:
             imaginary = values[spectrum_column(level, "im", component)]
@@ -136,9 +134,9 @@ class SpectraReader:
             grid,
             components["mean"] if "mean" in components else _tensor(components, grid.num),
             level,
-            broadening=info.broadening,
-            material_id=material_id,
-            provenance=provenance,
+            info.broadening,
+            material_id,
+            provenance,
         )
 
     def row(self, index: int, columns: list[str]) -> dict[str, Any]:
@@ -194,23 +192,6 @@ class SpectraReader:
                 cure="`opalign dataset check` lists what is wrong with each row",
             )
         return matrix
-
-    def _from_log_absorption(
-        self,
-        logarithm: NDArray[np.float64],
-        level: str,
-        info: LevelInfo,
-        grid: EnergyGrid,
-        material_id: str | None = None,
-        provenance: str | None = None,
-    ) -> OpticalSpectrum:
-        alpha = 10.0**logarithm
-        if info.floor is not None:
-            # At the floor α is only known not to be above it: as good as no absorption.
-            alpha[logarithm <= info.floor] = 0.0
-        return OpticalSpectrum.from_absorption(
-            grid, alpha, level, info.broadening, material_id, provenance
-        )
 
     def _row(self, index: int, columns: list[str]) -> pa.Table:
         row = int(self.rows[index])

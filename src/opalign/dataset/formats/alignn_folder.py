@@ -54,30 +54,37 @@ def read_lines(listing: Path, width: int) -> Iterator[tuple[str, list[float], st
         A value is no number, a line has another number of values, or a file is listed twice.
     """
     names: set[str] = set()
-    with listing.open(newline="", encoding="utf-8") as stream:
-        for number, line in enumerate(csv.reader(stream), start=1):
-            if not line:
-                continue
-            name, place = line[0].strip(), f"line {number} of {listing}"
-            try:
-                values = [float(text) for text in line[1:]]
-            except ValueError as error:
-                raise DatasetError(
-                    f"a value is no number: {error}",
-                    where=place,
-                    expected="file name, value, value, …; there is no header",
-                ) from error
-            if len(values) != width:
-                raise DatasetError(
-                    f"{name} has {len(values)} values",
-                    where=place,
-                    expected=f"{width}, one for each energy of the grid" if width > 1 else "one",
-                    cure="give the grid of these spectra",
-                )
-            if name in names:
-                raise DatasetError(f"{name} is listed before", where=place)
-            names.add(name)
-            yield name, values, place
+    try:
+        with listing.open(newline="", encoding="utf-8") as stream:
+            for number, line in enumerate(csv.reader(stream), start=1):
+                if not line:
+                    continue
+                name, place = line[0].strip(), f"line {number} of {listing}"
+                if name in names:
+                    raise DatasetError(f"{name} is listed before", where=place)
+                names.add(name)
+                yield name, _numbers(name, line[1:], width, place), place
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot be read: {error}", where=str(listing)) from error
+
+
+def _numbers(name: str, texts: list[str], width: int, place: str) -> list[float]:
+    try:
+        values = [float(text) for text in texts]
+    except ValueError as error:
+        raise DatasetError(
+            f"a value is no number: {error}",
+            where=place,
+            expected="file name, value, value, …; there is no header",
+        ) from error
+    if len(values) != width:
+        raise DatasetError(
+            f"{name} has {len(values)} values",
+            where=place,
+            expected=f"{width}, one for each energy of the grid" if width > 1 else "one",
+            cure="give the grid of these spectra",
+        )
+    return values
 
 
 def read_listed_structure(path: Path, structure_format: StructureFormat | None) -> Structure:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from opalign.dataset.columns import open_parquet, require_columns
+from opalign.dataset.columns import open_parquet, read_records, require_columns
 from opalign.dataset.formats.report import TransferReport
 from opalign.dataset.schema import DIAGONAL, OFF_DIAGONAL, ScalarInfo, TableSchema
 from opalign.dataset.write import write_table
@@ -49,11 +49,10 @@ def import_dielectric(path: str | PathLike[str], out: str | PathLike[str]) -> Tr
     wanted = ["material_id", "lattice", "species", "frac_coords", *scalars, *tensors]
     with open_parquet(source) as file:
         require_columns(file, wanted, source, "the table of oxide dielectric tensors")
-        batches = file.iter_batches(512, columns=wanted)
-        records = (record for batch in batches for record in batch.to_pylist())
-        notes: list[str] = []
-        target = write_table(out, _schema(), _rows(records, source, notes))
-        return TransferReport(target, file.metadata.num_rows, notes=tuple(notes))
+        num_rows = file.metadata.num_rows
+    notes: list[str] = []
+    target = write_table(out, _schema(), _rows(read_records(source, wanted), source, notes))
+    return TransferReport(target, num_rows, notes=tuple(notes))
 
 
 def _schema() -> TableSchema:

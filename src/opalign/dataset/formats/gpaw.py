@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.dataset.columns import open_parquet, require_columns
+from opalign.dataset.columns import open_parquet, read_records, require_columns
 from opalign.dataset.formats.report import TransferReport
 from opalign.dataset.schema import DIAGONAL, LevelInfo, ListInfo, ScalarInfo, TableSchema
 from opalign.dataset.write import write_table
@@ -70,8 +70,8 @@ def import_gpaw(path: str | PathLike[str], out: str | PathLike[str]) -> Transfer
         A column is missing, a row is broken, or Im ε lies below ``-CLIP_TOLERANCE``.
     """
     source = Path(path)
+    wanted = [*_STRUCTURE, *_SPECTRA, *_SCALARS, *_LISTS]
     with open_parquet(source) as file:
-        wanted = [*_STRUCTURE, *_SPECTRA, *_SCALARS, *_LISTS]
         require_columns(file, wanted, source, "a campaign's spectra.parquet")
         rows = file.metadata.num_rows
         if rows == 0:
@@ -79,9 +79,8 @@ def import_gpaw(path: str | PathLike[str], out: str | PathLike[str]) -> Transfer
         first = next(file.iter_batches(1, columns=[_SPECTRA[0]]))
         grid = EnergyGrid(start=0.0, stop=STOP_ENERGY, num=len(first.column(0)[0]))
         clipped: list[str] = []
-        batches = file.iter_batches(256, columns=wanted)
-        records = (record for batch in batches for record in batch.to_pylist())
-        target = write_table(out, _schema(grid), _rows(records, clipped, source))
+    records = read_records(source, wanted)
+    target = write_table(out, _schema(grid), _rows(records, clipped, source))
     notes = (f"small negative Im ε set to zero: {', '.join(clipped)}",) if clipped else ()
     return TransferReport(target, rows, notes=notes)
 
