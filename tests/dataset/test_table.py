@@ -129,8 +129,8 @@ def test_isotropic_spectra_agree_with_single_ones(table):
 
 
 def test_real_part_by_kramers_kronig_where_none_is_stored(table):
-    # One Lorentz oscillator of half width 0.25 eV on a grid of 0.1 eV: between its points a straight
-    # line misses the peak by (0.1/0.25)²/4 of its height.
+    # One Lorentz oscillator of half width 0.25 eV on a grid of 0.1 eV: between its points a
+    # straight line misses the peak by (0.1/0.25)²/4 of its height.
     e = table.grid.values
     expected = 1.0 + 49.0 / (49.0 - e**2 - 0.5j * e)
     np.testing.assert_allclose(

@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from opalign.dataset.formats.alignn import export_alignn, import_alignn
 from opalign.dataset.formats.alignn_folder import SIDECAR_NAME
@@ -15,6 +16,7 @@ from opalign.spectrum.grid import EnergyGrid
 GRID = EnergyGrid(0.0, 20.0, 201)
 
 
+@pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")
 @pytest.mark.parametrize("structure_format", ["poscar", "cif"])
 @pytest.mark.parametrize("target", ["log_absorption", "epsilon_imaginary"])
 def test_out_and_in_again(tmp_path, table, target, structure_format):
@@ -45,13 +47,14 @@ def test_out_and_in_again(tmp_path, table, target, structure_format):
         read = again.isotropic_imaginary("ipa")
     np.testing.assert_array_equal(read, written)
     for old, new in zip(table.structures(), again.structures(), strict=True):
-        assert [s.specie for s in new] == [s.specie for s in old]
-        # A CIF gives lengths and angles with 12 decimals, a POSCAR all of the lattice.
         np.testing.assert_allclose(new.lattice.parameters, old.lattice.parameters, atol=1e-9)
         if structure_format == "poscar":
+            assert [s.specie for s in new] == [s.specie for s in old]
             np.testing.assert_allclose(new.lattice.matrix, old.lattice.matrix, atol=1e-14)
-        shift = new.frac_coords - old.frac_coords
-        np.testing.assert_allclose(shift - np.round(shift), 0.0, atol=1e-11)
+            np.testing.assert_allclose(new.frac_coords, old.frac_coords, atol=1e-14)
+        else:
+            # Readers of CIF move atoms near special positions there and order the sites anew.
+            assert StructureMatcher(stol=1e-3, scale=False).fit(new, old)
 
 
 def test_a_scalar_out_and_in_again(tmp_path, table):
@@ -82,7 +85,9 @@ def test_alignn_reads_the_folder(tmp_path, table, structure_format):
         )
         structure, found = table.structure(index), read(str(folder / name))
         assert sorted(found.elements) == sorted(s.specie.symbol for s in structure)
-        assert found.volume == pytest.approx(structure.volume)
+        # JARVIS rounds the cell of a CIF.
+        exact = 1e-12 if structure_format == "poscar" else 1e-5
+        assert found.volume == pytest.approx(structure.volume, rel=exact)
         if structure_format == "poscar":
             np.testing.assert_allclose(found.frac_coords, structure.frac_coords, atol=1e-12)
 

@@ -129,8 +129,9 @@ def export_alignn(
 
     Spectra are isotropic averages. ``broadening`` comes on top of what the table has; ``floor``
     bounds log₁₀ α from below. Values are written with the fewest digits that give back the same
-    number of single precision. For a scalar, ``level`` is its name, and rows without it are
-    skipped and reported.
+    number of single precision; a POSCAR holds the structure to 1e-16, while readers of CIF round
+    atoms to special positions and may order them anew. For a scalar, ``level`` is its name, and
+    rows without it are skipped and reported.
 
     Raises
     ------
