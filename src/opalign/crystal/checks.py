@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.crystal.neighbors import radius_neighbors, reduce_if_skewed
+from opalign.crystal.neighbors import measure, radius_neighbors, reduce_if_skewed
 from opalign.errors import StructureError
 
 # Å. The shortest bond of all, that of H₂, has 0.74 Å; no crystal under pressure comes near this.
@@ -39,18 +42,17 @@ def check_lattice(lattice: NDArray[np.float64], count: int, where: str | None = 
             expected="three lattice vectors in Å",
             cure="export the structure again; a relaxation may have diverged",
         )
-    lengths = np.sqrt((lattice * lattice).sum(axis=1))
-    volume = abs(float(np.linalg.det(lattice)))
-    if volume <= MINIMUM_RELATIVE_VOLUME * lengths.prod():
+    volume, lengths = measure(lattice)
+    if volume <= MINIMUM_RELATIVE_VOLUME * math.prod(lengths):
         raise StructureError(
             "the lattice has no volume: its vectors are zero or lie in one plane",
             where=where,
             expected="three independent lattice vectors in Å",
             cure="give a slab or a chain a cell with vacuum in the directions it does not repeat",
         )
-    if lengths.max() > MAXIMUM_LATTICE_VECTOR:
+    if max(lengths) > MAXIMUM_LATTICE_VECTOR:
         raise StructureError(
-            f"lattice vector {int(lengths.argmax()) + 1} is {lengths.max():.6g} Å long",
+            f"lattice vector {lengths.index(max(lengths)) + 1} is {max(lengths):.6g} Å long",
             where=where,
             expected=f"at most {MAXIMUM_LATTICE_VECTOR:g} Å",
             cure="check the unit of length of the lattice",
@@ -70,8 +72,8 @@ def check_lattice(lattice: NDArray[np.float64], count: int, where: str | None = 
             cure="check the unit of length of the lattice: it must be Å, not nm or bohr",
         )
     # A skewed cell can repeat far more often than the length of its vectors shows.
-    reduced, _ = reduce_if_skewed(lattice)
-    shortest = float(np.sqrt((reduced * reduced).sum(axis=1)).min())
+    reduced, operation = reduce_if_skewed(lattice)
+    shortest = min(lengths if operation is None else measure(reduced)[1])
     if shortest < MINIMUM_DISTANCE:
         raise StructureError(
             f"the cell repeats after {shortest:.3g} Å, so every atom would touch its own image",
@@ -83,10 +85,15 @@ def check_lattice(lattice: NDArray[np.float64], count: int, where: str | None = 
 
 
 def check_positions(
-    cartesian: NDArray[np.float64], labels: list[str], where: str | None = None
+    cartesian: NDArray[np.float64],
+    labels: Sequence[str] | NDArray[np.int64],
+    where: str | None = None,
 ) -> None:
-    """Raise StructureError unless ``cartesian`` (N, 3) is finite, one row per label, not empty."""
-    if not labels:
+    """Raise StructureError unless ``cartesian`` (N, 3) is finite, one row per label, not empty.
+
+    ``labels`` (N,) are symbols or atomic numbers, and serve the messages.
+    """
+    if not len(labels):
         raise StructureError("holds no atoms", where=where, expected="at least one atom")
     if cartesian.shape != (len(labels), 3):
         raise StructureError(
@@ -94,20 +101,19 @@ def check_positions(
             where=where,
             expected="three coordinates per atom",
         )
-    finite = np.isfinite(cartesian).all(axis=1)
-    if not finite.all():
-        atom = int(np.argmin(finite))
+    if not np.isfinite(cartesian).all():
+        atom = int(np.isfinite(cartesian).all(axis=1).argmin())
         raise StructureError(
             f"the position of {_name(atom, labels)} is not finite",
             where=where,
             expected="numbers",
             cure="export the structure again; a relaxation may have diverged",
         )
-    far = np.abs(cartesian).max(axis=1)
-    if far.max() > MAXIMUM_COORDINATE:
-        atom = int(far.argmax())
+    farthest = np.abs(cartesian).max()
+    if farthest > MAXIMUM_COORDINATE:
+        atom = int(np.abs(cartesian).max(axis=1).argmax())
         raise StructureError(
-            f"{_name(atom, labels)} is {far[atom]:.3g} Å from the origin",
+            f"{_name(atom, labels)} is {farthest:.3g} Å from the origin",
             where=where,
             expected=f"coordinates below {MAXIMUM_COORDINATE:g} Å",
             cure="check whether coordinates are fractional or Cartesian",
@@ -117,7 +123,7 @@ def check_positions(
 def check_distances(
     lattice: NDArray[np.float64],
     cartesian: NDArray[np.float64],
-    labels: list[str],
+    labels: Sequence[str] | NDArray[np.int64],
     where: str | None = None,
 ) -> None:
     """Raise StructureError if two atoms share a site; the lattice has been checked."""
@@ -137,6 +143,7 @@ def check_distances(
     )
 
 
-def _name(atom: int, labels: list[str]) -> str:
+def _name(atom: int, labels: Sequence[str] | NDArray[np.int64]) -> str:
     """Name an atom as a reader counts it: from one."""
-    return f"atom {atom + 1} ({labels[atom]})"
+    label = labels[atom]
+    return f"atom {atom + 1} ({label if isinstance(label, str) else f'Z = {label}'})"

@@ -115,8 +115,7 @@ def build_graph_from_arrays(
     lattice = np.asarray(lattice, dtype=np.float64)
     cartesian = np.asarray(cartesian, dtype=np.float64)
     numbers = np.asarray(atomic_numbers, dtype=np.int64)
-    labels = [f"Z = {number}" for number in numbers]
-    check_positions(cartesian, labels)
+    check_positions(cartesian, numbers)
     volume = check_lattice(lattice, len(numbers))
     if numbers.min() < 1 or numbers.max() > HEAVIEST_ELEMENT:
         atom = int(np.argmax((numbers < 1) | (numbers > HEAVIEST_ELEMENT)))
@@ -139,7 +138,7 @@ def build_graph_from_arrays(
         has_angles=settings.angles,
     )
     if graph.num_bonds and graph.bond_length.min() < MINIMUM_DISTANCE:
-        check_distances(lattice, cartesian, labels)
+        check_distances(lattice, cartesian, numbers)
     return graph
 
 
@@ -177,10 +176,12 @@ def line_graph(bond_index: NDArray[np.int64], num_atoms: int) -> NDArray[np.int6
     run = np.cumsum(degree) - degree
     counts = degree[source]
     total = int(counts.sum())
-    second = np.repeat(np.arange(len(source)), counts)
+    pairs = np.empty((2, total), dtype=np.int64)
+    pairs[1] = np.repeat(np.arange(len(source)), counts)
     # Position within the run of b: position in the whole list, less where the bond's block starts.
-    first = np.arange(total) + np.repeat(run[source] - (np.cumsum(counts) - counts), counts)
-    return np.stack((first, second))
+    pairs[0] = np.repeat(run[source] - (np.cumsum(counts) - counts), counts)
+    pairs[0] += np.arange(total)
+    return pairs
 
 
 def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -232,8 +233,12 @@ def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None) ->
     if graphs[0].has_angles:
         # Bonds of the batch are sorted by target as those of each graph are, so one call does all.
         angle_index = torch.from_numpy(line_graph(bond_index, int(num_atoms.sum())))
-        unit = torch.from_numpy(vector / length[:, None]).to(real)
-        cosine = -(unit[angle_index[0]] * unit[angle_index[1]]).sum(dim=1)
+        unit = torch.from_numpy(vector / length[:, None]).to(real).T.contiguous()
+        # Component by component: gathers of numbers are several times faster than those of rows.
+        cosine = torch.zeros(angle_index.shape[1], dtype=real)
+        for component in unit:
+            incoming = component.index_select(0, angle_index[0])
+            cosine -= incoming * component.index_select(0, angle_index[1])
         degree = np.bincount(bond_index[1], minlength=int(num_atoms.sum()))
         structure_of_bond = np.repeat(np.arange(len(graphs)), num_bonds)
         num_angles = np.bincount(

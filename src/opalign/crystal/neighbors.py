@@ -54,8 +54,10 @@ def radius_neighbors(lattice: ArrayLike, cartesian: ArrayLike, cutoff: float) ->
     cutoff
         Å.
     """
+    lattice = np.ascontiguousarray(lattice, dtype=np.float64)
+    cartesian = np.ascontiguousarray(cartesian, dtype=np.float64)
     pairs, lengths = _search(lattice, cartesian, cutoff + ROUNDING)
-    return _sorted(_subset(pairs, lengths <= cutoff + ROUNDING), len(np.asarray(cartesian)))
+    return _chosen(pairs, lengths <= cutoff + ROUNDING, len(cartesian))
 
 
 def k_nearest_neighbors(
@@ -69,10 +71,10 @@ def k_nearest_neighbors(
 
     Shapes and units as in :func:`radius_neighbors`.
     """
-    lattice = np.asarray(lattice, dtype=np.float64)
-    cartesian = np.asarray(cartesian, dtype=np.float64)
+    lattice = np.ascontiguousarray(lattice, dtype=np.float64)
+    cartesian = np.ascontiguousarray(cartesian, dtype=np.float64)
     count = len(cartesian)
-    volume = min(abs(np.linalg.det(lattice)) / count, LARGEST_DENSE_VOLUME)
+    volume = min(measure(lattice)[0] / count, LARGEST_DENSE_VOLUME)
     reach = (FIRST_REACH * k * volume * 3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
     margin = shell_tolerance + ROUNDING
     while True:
@@ -90,8 +92,18 @@ def k_nearest_neighbors(
         reach = needed + ROUNDING
     # Both directions of a bond have the very same length, so asking for the more generous end
     # keeps both or neither.
-    chosen = np.maximum(farthest[pairs.source], farthest[pairs.target]) + margin
-    return _sorted(_subset(pairs, lengths <= chosen), count)
+    limit = np.maximum(farthest[pairs.source], farthest[pairs.target]) + margin
+    return _chosen(pairs, lengths <= limit, count)
+
+
+def measure(lattice: NDArray[np.float64]) -> tuple[float, tuple[float, float, float]]:
+    """Return volume (Å³) and lengths (Å) of the vectors of a lattice (3, 3).
+
+    Plain numbers: for nine of them, the overhead of an array function is all there is.
+    """
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = lattice.tolist()
+    volume = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+    return abs(volume), (math.hypot(ax, ay, az), math.hypot(bx, by, bz), math.hypot(cx, cy, cz))
 
 
 def reduce_if_skewed(
@@ -101,8 +113,8 @@ def reduce_if_skewed(
 
     ``reduced = operation @ lattice``. A lattice that is not skewed comes back as it is, with None.
     """
-    lengths = np.sqrt((lattice * lattice).sum(axis=1))
-    if abs(np.linalg.det(lattice)) >= SKEWED * lengths.prod():
+    volume, lengths = measure(lattice)
+    if volume >= SKEWED * math.prod(lengths):
         return lattice, None
     from ase.geometry import minkowski_reduce
 
@@ -112,22 +124,23 @@ def reduce_if_skewed(
 
 
 def _search(
-    lattice: ArrayLike, cartesian: ArrayLike, cutoff: float
+    lattice: NDArray[np.float64], cartesian: NDArray[np.float64], cutoff: float
 ) -> tuple[NeighborList, NDArray[np.float64]]:
     """Pairs within about ``cutoff``, in no particular order, and their lengths (E,) in Å."""
     from vesin import NeighborList as Search
 
-    lattice = np.ascontiguousarray(lattice, dtype=np.float64)
-    cartesian = np.ascontiguousarray(cartesian, dtype=np.float64)
     reduced, operation = reduce_if_skewed(lattice)
     # A little more than asked: vesin's own rounding must not decide on one direction of a bond.
     search = Search(cutoff=cutoff + ROUNDING, full_list=True)
-    source, target, image = search.compute(cartesian, reduced, True, "ijS", copy=True)
+    source, target, image = search.compute(cartesian, reduced, True, "ijS", copy=False)
+    # Copies that own their memory: the search's arrays end with it.
     source, target, image = (column.astype(np.int64) for column in (source, target, image))
     if operation is not None:
         image = image @ operation
     # Computed so that the opposite bond gets exactly the opposite vector, bit for bit.
-    vector = cartesian[target] - cartesian[source] + image @ lattice
+    vector = cartesian.take(target, axis=0)
+    vector -= cartesian.take(source, axis=0)
+    vector += image.astype(np.float64) @ lattice
     lengths = np.sqrt(np.einsum("ij,ij->i", vector, vector))
     return NeighborList(source, target, image, vector), lengths
 
@@ -143,19 +156,19 @@ def _kth_length(
     return keys[first + (k - 1)] - np.arange(len(degree)) * stride
 
 
-def _subset(pairs: NeighborList, keep: NDArray[np.bool_] | NDArray[np.intp]) -> NeighborList:
-    """Bonds chosen by a mask or by their positions, in that order."""
-    source, target, image, vector = pairs
-    return NeighborList(source[keep], target[keep], image[keep], vector[keep])
-
-
-def _sorted(pairs: NeighborList, count: int) -> NeighborList:
-    if not len(pairs.source):
-        return pairs
+def _chosen(pairs: NeighborList, keep: NDArray[np.bool_], count: int) -> NeighborList:
+    """Bonds that the mask keeps, in the order that :class:`NeighborList` promises."""
+    kept = np.flatnonzero(keep)
+    source, target = pairs.source.take(kept), pairs.target.take(kept)
+    image = pairs.image.take(kept, axis=0)
     # One integer per bond, in the order wanted: it sorts faster than five columns.
-    farthest = int(np.abs(pairs.image).max())
+    farthest = int(np.abs(image).max(initial=0))
     width = 2 * farthest + 1
-    x, y, z = (pairs.image + farthest).T
-    key = (((pairs.target * count + pairs.source) * width + x) * width + y) * width + z
-    order = np.argsort(key)
-    return _subset(pairs, order)
+    x, y, z = (image + farthest).T
+    order = ((((target * count + source) * width + x) * width + y) * width + z).argsort()
+    return NeighborList(
+        source.take(order),
+        target.take(order),
+        image.take(order, axis=0),
+        pairs.vector.take(kept.take(order), axis=0),
+    )
