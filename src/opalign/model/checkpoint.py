@@ -52,12 +52,12 @@ from opalign.model.manifest import (
 )
 from opalign.model.network import SpectrumModel
 from opalign.model.reference import Reference, read_reference, write_reference
+from opalign.model.weights import DTYPES, check_finite, check_shapes, common_dtype
 
 #: Energies beyond which a grid is a mistake: the operators on it are dense matrices.
 _LARGEST_GRID = 20_001
 #: Features or basis functions beyond which a configuration is a mistake, or worse.
 _LARGEST_SIZE = 1 << 16
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +133,11 @@ def save_checkpoint(
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    _check_finite(tensors, str(folder))
+    check_finite(tensors, str(folder))
     if reference is not None:
         reference.check(model.encoder.feature_size, str(folder))
     manifest = {
-        "dtype": _dtype_name(tensors, str(folder)),
+        "dtype": common_dtype(tensors, str(folder)),
         "elements": _checked_elements(elements, model.config, str(folder)),
         "model": model.config,
         "training": plain(training or {}, "training"),
@@ -181,7 +181,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         )
     manifest = read_manifest(folder)
     elements = _checked_elements(manifest.elements, manifest.model, str(folder / CONFIG))
-    dtype = _DTYPES[manifest.dtype]
+    dtype = DTYPES[manifest.dtype]
     model = _read_model(folder / WEIGHTS, manifest.model, dtype)
     reference = None
     if REFERENCE in manifest.files:
@@ -208,22 +208,15 @@ def _read_model(path: Path, config: ModelConfig, dtype: torch.dtype) -> Spectrum
             names = set(file.keys())
             # Shapes come first: the sizes in a configuration may be anything.
             expected = _expected_tensors(config, len(names), str(path))
-            _check_names(names, set(expected), str(path))
-            for name, tensor in expected.items():
-                shape = file.get_slice(name).get_shape()
-                if list(tensor.shape) != shape:
-                    raise CheckpointError(
-                        f"{name} has shape {tuple(shape)}",
-                        where=str(path),
-                        expected=f"{tuple(tensor.shape)}, as the configuration says",
-                    )
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            check_shapes(shapes, expected, str(path))
             tensors = {name: file.get_tensor(name) for name in sorted(names)}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"the weights cannot be read: {error}", where=str(path), cure="copy the file again"
         ) from error
-    _check_finite(tensors, str(path))
-    if _DTYPES[_dtype_name(tensors, str(path))] != dtype:
+    check_finite(tensors, str(path))
+    if DTYPES[common_dtype(tensors, str(path))] != dtype:
         raise CheckpointError("the weights are not of the recorded dtype", where=str(path))
     # Starting weights are drawn and thrown away; the caller's random numbers must not notice.
     with torch.random.fork_rng(devices=[]):
@@ -265,38 +258,6 @@ def _expected_tensors(config: ModelConfig, found: int, where: str) -> dict[str, 
         raise CheckpointError(
             f"the configured network cannot be built: {str(error).splitlines()[0]}", where=where
         ) from error
-
-
-def _check_names(found: set[str], expected: set[str], where: str) -> None:
-    for kind, names in (("missing", expected - found), ("unexpected", found - expected)):
-        if names:
-            listed = ", ".join(sorted(names)[:5]) + (", …" if len(names) > 5 else "")
-            raise CheckpointError(
-                f"{len(names)} tensors are {kind}: {listed}",
-                where=where,
-                expected="the tensors of the configured network",
-            )
-
-
-def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{name} holds numbers that are not finite",
-                where=where,
-                cure="the training has diverged: train again with a lower learning rate",
-            )
-
-
-def _dtype_name(tensors: Mapping[str, Tensor], where: str) -> str:
-    names = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
-    if len(names) != 1 or not names <= set(_DTYPES):
-        raise CheckpointError(
-            f"the weights are {', '.join(sorted(names))}",
-            where=where,
-            expected=f"one of {', '.join(_DTYPES)}, the same for all",
-        )
-    return names.pop()
 
 
 def _checked_elements(elements: Iterable[int], config: ModelConfig, where: str) -> tuple[int, ...]:
