@@ -23,7 +23,6 @@ help: ## list the targets
 
 demo: $(VENV)/.installed ## predict the spectra of the example structures
 	$(BIN)/opalign predict $(STRUCTURES) --out $(OUT) $(if $(MODEL),--model $(MODEL))
-	@echo; echo "Written to $(OUT):"; find $(OUT) -type f | sort | sed 's/^/  /'
 
 test: lint ## check style, types and floors, then run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS)

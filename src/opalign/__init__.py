@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opalign.crystal import read_structure
+    from opalign.crystal.read import read_structure
     from opalign.dataset import SpectraTable
     from opalign.prediction import load_model, predict
     from opalign.spectrum import EnergyGrid, OpticalSpectrum
@@ -30,20 +30,20 @@ __all__ = [
     "read_structure",
 ]
 
-_ROOM_OF = {
+_HOME_OF = {
     "EnergyGrid": "opalign.spectrum",
     "OpticalSpectrum": "opalign.spectrum",
     "SpectraTable": "opalign.dataset",
     "load_model": "opalign.prediction",
     "predict": "opalign.prediction",
-    "read_structure": "opalign.crystal",
+    "read_structure": "opalign.crystal.read",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_ROOM_OF[name]), name)
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
 

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.core import Composition
 
 from opalign.crystal.read import read_structure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted((EXAMPLES / "structures").iterdir())
 
-# Shortest bond of the first atom, Å, as textbooks give it: a slip in a lattice parameter or in a
-# coordinate shows here.
+# Shortest bond, Å, as textbooks give it: a slip in a lattice parameter or a coordinate shows here.
 BOND_LENGTHS = {
     "BaZrO3": 2.10,
     "CaS": 2.85,
@@ -35,13 +35,13 @@ def test_there_is_an_example_of_every_format():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_example_is_read_as_the_crystal_it_names(path):
     structure = read_structure(path)
-    assert structure.reduced_formula == path.stem.partition("_")[0]
-    nearest = min(
+    assert structure.composition.reduced_composition == Composition(path.stem.partition("_")[0])
+    shortest = min(
         neighbor.nn_distance
-        for neighbor in structure.get_sites_in_sphere(structure[0].coords, 4.0)
-        if neighbor.nn_distance > 1e-3
+        for atom in structure
+        for neighbor in structure.get_neighbors(atom, 4.0)
     )
-    assert nearest == pytest.approx(BOND_LENGTHS[path.stem], rel=0.05)
+    assert shortest == pytest.approx(BOND_LENGTHS[path.stem], rel=0.01)
 
 
 def test_the_script_writes_what_is_here(tmp_path):
