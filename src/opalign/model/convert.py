@@ -38,6 +38,16 @@ _REFUSED_OPTIONS = {
     "use_cutoff_function": False,
     "conv_type": "alignn",
 }
+_SIZES = (
+    "alignn_layers",
+    "gcn_layers",
+    "atom_input_features",
+    "edge_input_features",
+    "triplet_input_features",
+    "embedding_features",
+    "hidden_features",
+    "output_features",
+)
 #: Rows of the joint projection, in order.
 _PROJECTIONS = ("src_gate", "dst_update", "dst_gate", "src_update")
 
@@ -114,6 +124,9 @@ def read_alignn_config(
                 where=f"model.{option}",
                 expected=f"{neutral!r}",
             )
+    missing = [size for size in _SIZES if size not in section]
+    if missing:
+        raise ConfigurationError(f"{', '.join(missing)} is missing", where="model")
     if content.get("atom_features", "cgcnn") != "cgcnn" or section["atom_input_features"] != 92:
         raise ConfigurationError(
             f"atoms are described by {content.get('atom_features')!r}, "
@@ -229,13 +242,20 @@ def load_optimate_weights(
     encoder, names = config.encoder, names or OptimateNames()
     if not isinstance(encoder, OptimateConfig):
         raise CheckpointError("the configuration is not of an OPTIMATE", where=where)
+    depth = len(encoder.attention_features)
+    if not isinstance(names.attention, str) and len(names.attention) != depth:
+        raise CheckpointError(
+            f"attention has {len(names.attention)} names",
+            where=where,
+            expected=f"{depth}, one for each configured layer",
+        )
     transfer = Transfer(tensors, config, where)
     basis = f"{names.basis}.offset"
     if basis in tensors:
         transfer.give("encoder.bond_basis.centers", basis)
         transfer.give("encoder.bond_basis.gamma", basis, convert=_smearing_gamma)
     transfer.perceptron("encoder.node_network", names.node_network)
-    for layer in range(len(encoder.attention_features)):
+    for layer in range(depth):
         ours = f"encoder.attention_layers.{layer}"
         theirs = names.attention_prefix(layer)
         transfer.linear(f"{ours}.source", f"{theirs}.lin_l")
