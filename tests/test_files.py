@@ -40,6 +40,14 @@ def test_failure_leaves_what_was_there(tmp_path):
     assert names(tmp_path) == {"table.json"}
 
 
+def test_a_reader_never_sees_half_of_the_new_file(tmp_path):
+    target = write_text(tmp_path / "table.json", "before")
+    with target.open() as reader:
+        write_text(target, "after, and longer")
+        assert reader.read() == "before"
+    assert target.read_text() == "after, and longer"
+
+
 def test_full_disk_is_a_storage_error_that_names_the_file(tmp_path):
     target = tmp_path / "table.parquet"
 
