@@ -81,7 +81,7 @@ class PhysicalHead(nn.Module):
         self.energies: Tensor
         self.register_buffer(
             "energies",
-            torch.as_tensor(grid.values, dtype=torch.get_default_dtype()),
+            torch.tensor(grid.values, dtype=torch.get_default_dtype()),
             persistent=False,
         )
 
