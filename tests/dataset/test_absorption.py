@@ -39,6 +39,20 @@ def test_alpha_is_kept_and_epsilon_is_physical_where_the_grid_cuts_an_absorption
     np.testing.assert_allclose(log_alpha(again)[strong], logarithm[strong], atol=1e-6)
 
 
+def test_the_index_stays_above_zero_where_kramers_kronig_of_k_does_not():
+    # No matter has this k: right above the strong band n would be below zero, with absorption.
+    grid = EnergyGrid(0.0, 10.0, 201)
+    extinction = np.where((grid.values > 3.0) & (grid.values < 4.0), 4.0, 0.1)
+    extinction[0] = 0.0
+    assert index_from_extinction(extinction, grid).min() < -1.0
+    with np.errstate(divide="ignore"):
+        logarithm = np.log10(2.0 * grid.values * extinction / HBAR_C)
+    epsilon = epsilon_from_log_absorption(logarithm, grid)
+    assert epsilon.imag.min() >= 0.0
+    # √(−k²) is ik: k, and with it α, is kept there too.
+    np.testing.assert_allclose(np.sqrt(epsilon).imag, extinction, atol=1e-9)
+
+
 def test_k_goes_on_above_the_grid_as_the_third_power():
     cut, whole = EnergyGrid(0.0, 10.0, 201), EnergyGrid(0.0, 80.0, 1601)
     e = whole.values
