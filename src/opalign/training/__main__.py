@@ -8,15 +8,18 @@ from __future__ import annotations
 import sys
 
 from opalign.errors import OpalignError
-from opalign.training.config_file import read_config
-from opalign.training.run import train
 
 
 def main(arguments: list[str]) -> int:
     """Train; 2 for an error a user can mend, 130 when interrupted."""
-    config, out = arguments
+    path, out = arguments
     try:
-        train(read_config(config), out, resume=True)
+        from opalign.training.config_file import read_config
+
+        config = read_config(path)
+        from opalign.training.run import train
+
+        train(config, out, resume=True)
     except OpalignError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

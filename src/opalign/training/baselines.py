@@ -86,7 +86,11 @@ def mixture(training: SpectraSet, weights: Array, test: SpectraSet) -> SpectraSe
 
 
 def baselines(
-    training: SpectraSet, test: SpectraSet, training_features: Array, test_features: Array
+    training: SpectraSet,
+    test: SpectraSet,
+    training_features: Array,
+    test_features: Array,
+    trees: int = TREES,
 ) -> dict[str, SpectraSet]:
     """Predictions of the three baselines for the test materials, by name.
 
@@ -99,12 +103,15 @@ def baselines(
         ),
         "randomised trees": mixture(
             training,
-            tree_weights(training_features, test_features, training.imaginary),
+            tree_weights(training_features, test_features, training.imaginary, trees),
             test,
         ),
     }
 
 
 def as_level(spectra: SpectraSet, level: str) -> SpectraSet:
-    """Take spectra of one level for those of another, the baseline of the ladder of theory."""
-    return replace(spectra, level=level)
+    """Take spectra of one level for those of another, the baseline of the ladder of theory.
+
+    Without the gap, which would be compared with itself.
+    """
+    return replace(spectra, level=level, band_gap=np.full(len(spectra), np.nan))

@@ -125,11 +125,13 @@ def _onset_parity(path: Path, frame: pd.DataFrame, level: str) -> Path:
     axis.scatter(reference, predicted, s=22, color="#0072B2", edgecolor="white", lw=0.5, zorder=2)
     worst = np.argsort(-np.abs(predicted - reference))[:4]
     for row in worst:
+        right = reference[row] > 0.7 * top
         axis.annotate(
             str(frame["formula"].to_numpy()[known][row]),
             (reference[row], predicted[row]),
             textcoords="offset points",
-            xytext=(5, 3),
+            xytext=(-5 if right else 5, 3),
+            ha="right" if right else "left",
             fontsize=7,
         )
     axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")

@@ -93,12 +93,13 @@ class TrainingLoss:
             terms["spectrum"] = spectral
             total = spectral
         if BAND_GAP in targets:
-            error = (output["band_gap"].float() - targets[BAND_GAP]).abs()
-            terms[BAND_GAP] = _mean_of_known(error)
+            known, reference = _known(targets[BAND_GAP])
+            error = (output["band_gap"].float() - reference).abs()
+            terms[BAND_GAP] = _mean_of_known(error, known)
         if STATIC_DIELECTRIC in targets:
-            known = targets[STATIC_DIELECTRIC]
-            error = (output["epsilon_real"][..., 0].float() - known).abs() / known.abs()
-            terms[STATIC_DIELECTRIC] = _mean_of_known(error)
+            known, reference = _known(targets[STATIC_DIELECTRIC])
+            error = (output["epsilon_real"][..., 0].float() - reference).abs() / reference.abs()
+            terms[STATIC_DIELECTRIC] = _mean_of_known(error, known)
         for name, weight in self.weights.items():
             if name in terms and weight:
                 total = total + weight * terms[name]
@@ -107,10 +108,16 @@ class TrainingLoss:
         return {"loss": total, **terms}
 
 
-def _mean_of_known(error: Tensor) -> Tensor:
-    """Mean over known values, zero if there is none.
+def _known(reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Which values are known, and the values with 1 for the unknown.
 
-    Unknown values are replaced before the mean: NaN times zero would still be NaN in the gradient.
+    Filled in before anything is computed with them: NaN times zero is NaN in a gradient too.
     """
-    known = ~torch.isnan(error.detach())
-    return torch.where(known, error, torch.zeros_like(error)).sum() / known.sum().clamp(min=1)
+    known = ~torch.isnan(reference)
+    return known, torch.where(known, reference, torch.ones_like(reference))
+
+
+def _mean_of_known(error: Tensor, known: Tensor) -> Tensor:
+    """Mean over known values, broadcast to the errors; zero if there is none."""
+    known = known.expand_as(error)
+    return (error * known).sum() / known.sum().clamp(min=1)
