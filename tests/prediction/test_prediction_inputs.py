@@ -22,6 +22,12 @@ def test_ids_are_distinct_and_fit_for_files(names):
         assert len(f".{one}-x_rpa.csv".encode()) <= 255
 
 
+def test_a_long_name_still_fits_a_file_system():
+    (first, second) = map(UniqueIds(), ["漢" * 200, "漢" * 200])
+    assert first != second
+    assert len(f"{second}_rpa.csv".encode()) <= 255
+
+
 def test_ids_that_differ_by_case_alone_are_told_apart():
     unique = UniqueIds()
     assert [unique(name) for name in ("CO", "Co", "CO", "mp-1/POSCAR")] == [
