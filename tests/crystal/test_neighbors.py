@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
+from opalign.crystal import neighbors
 from opalign.crystal.neighbors import NeighborList, k_nearest_neighbors, radius_neighbors
 
 # Å; distances this near a limit may fall on either side of it.
@@ -177,6 +178,16 @@ def test_shell_tolerance_decides_what_one_shell_is():
     atoms = np.zeros((1, 3))
     assert len(k_nearest_neighbors(lattice, atoms, 1, 1e-3).source) == 4
     assert len(k_nearest_neighbors(lattice, atoms, 1, 0.06).source) == 6
+
+
+@pytest.mark.parametrize("reach", [0.5, 2.5, 2.94, 2.96, 3.0, 3.2, 9.0])
+def test_first_guess_of_the_reach_does_not_matter(reach, monkeypatch):
+    """Also where it finds the k-th neighbour, but not all that are in one shell with it."""
+    lattice = np.diag([3.0, 3.0, 3.05])
+    k = 4
+    guess = 4 / 3 * np.pi * reach**3 / (k * np.linalg.det(lattice))
+    monkeypatch.setattr(neighbors, "FIRST_REACH", guess)
+    assert len(k_nearest_neighbors(lattice, np.zeros((1, 3)), k, 0.1).source) == 6
 
 
 def test_shell_at_the_cutoff_is_in_as_a_whole():

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 
 import ase.io
 import numpy as np
@@ -351,14 +352,17 @@ def test_other_objects(wrong):
     assert "structure" in refusal(wrong)
 
 
-def test_classes_named_in_a_json_file_are_not_loaded(tmp_path):
-    """Properties of pymatgen's JSON may name any class: they are not looked at."""
+def test_classes_named_in_a_json_file_are_not_loaded(tmp_path, monkeypatch):
+    """Properties in pymatgen's JSON may name any class of any module: they are not looked at."""
+    written(tmp_path, "planted_module.py", "class Trap: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
     content = RUTILE.as_dict()
-    trap = {"@module": "pymatgen.core.no_such_module", "@class": "Trap"}
+    trap = {"@module": "planted_module", "@class": "Trap"}
     content["sites"][0]["properties"] = {"note": trap}
     content["properties"] = {"note": trap}
     path = written(tmp_path, "a.json", json.dumps(content))
     assert_same_crystal(read_structure(path), RUTILE)
+    assert "planted_module" not in sys.modules
 
 
 # Many structures
@@ -418,6 +422,7 @@ def test_long_file_is_read_frame_by_frame(tmp_path, monkeypatch):
     assert all(isinstance(outcome, Structure) for _, outcome in found)
 
 
+@pytest.mark.filterwarnings("ignore:.*Defaulting to P1")
 def test_cif_of_several_blocks(tmp_path):
     RUTILE.to(str(tmp_path / "one.cif"))
     block = (tmp_path / "one.cif").read_text()

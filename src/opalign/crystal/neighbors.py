@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 ROUNDING = 1e-8
 # The first search of k nearest reaches for this many times k atoms at mean density: with it, one
 # search serves 99 in 100 of the oxides and chalcogenides of the Materials Project.
-FIRST_REACH = 2.0
+FIRST_REACH = 1.8
 # Å³ per atom, above which a cell must hold vacuum: its density says nothing about bonds.
 LARGEST_DENSE_VOLUME = 30.0
 GROWTH = 1.4
