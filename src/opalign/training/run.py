@@ -191,7 +191,7 @@ def _split(config: TrainingConfig, tables: list[SpectraTable], out: Path) -> Spl
 
 
 def _new_network(config: ModelConfig, seed: int) -> SpectrumModel:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return SpectrumModel(config)
 
@@ -297,6 +297,9 @@ def _conclude(
             )
             figures = compare(SpectraTable.open(path), tables, config.loss.band_gap_column)
             metrics[name] = {level: summary for level, (_, summary) in figures.items()}
+    # In the types of JSON, so that a run just finished and one read back say the same.
+    metrics = plain(metrics, "metrics")
+    result = RunResult(out, metrics)
     reference = parts["train"]
     features = predict_materials(network, reference)["features"]
     training = {
@@ -323,7 +326,7 @@ def _conclude(
         training=training,
         overwrite=result.checkpoint.exists(),
     )
-    text = json.dumps(plain(metrics, "metrics"), indent=1, ensure_ascii=False)
+    text = json.dumps(metrics, indent=1, ensure_ascii=False)
     write_text(out / RESULT_FILE, text + "\n")
     return result
 

@@ -23,7 +23,7 @@ from opalign.training.callbacks import BestWeights, Reporter, StateWriter
 from opalign.training.config import OptimizerConfig, TrainingConfig
 from opalign.training.data import Materials, loader
 from opalign.training.losses import TrainingLoss
-from opalign.training.task import MONITOR, SpectrumTask
+from opalign.training.task import MONITOR, DivergenceError, SpectrumTask
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,12 @@ def fit_stage(
         except SystemExit as error:
             # Lightning turns Ctrl-C into an exit of its own.
             raise KeyboardInterrupt from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if not best.weights or not all(torch.isfinite(value).all() for value in best.weights.values()):
-        raise ConfigurationError(
-            f"{title} diverged: weights or losses are not finite numbers",
-            cure="lower optimizer.learning_rate, or set optimizer.gradient_clip",
-        )
+        except DivergenceError as error:
+            raise ConfigurationError(
+                f"the loss is no finite number any more in {title} {trainer.current_epoch + 1}",
+                cure="start a new run with a lower optimizer.learning_rate or with "
+                "optimizer.gradient_clip",
+            ) from error
     network.load_state_dict(best.weights)
     network.cpu().eval()
     return StageResult(best.epoch, best.loss, len(best.history))
@@ -169,7 +168,7 @@ def _without_traces(run: TrainingConfig) -> Iterator[Any]:
     threads = torch.get_num_threads()
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
             if run.num_threads is not None:
                 torch.set_num_threads(run.num_threads)

@@ -20,6 +20,10 @@ from opalign.training.losses import TrainingLoss
 MONITOR = "validation/loss"
 
 
+class DivergenceError(ArithmeticError):
+    """A loss that is not a finite number."""
+
+
 class RunningAverage:
     """Exponential average of weights whose memory grows with the number of steps taken.
 
@@ -41,8 +45,8 @@ class RunningAverage:
 class SpectrumTask(lightning.LightningModule):
     """Trains one network; validates its running average if there is one, else the network itself.
 
-    Random numbers of an epoch follow from seed and epoch alone, so that a resumed run draws the
-    same ones. Validation sees all its materials, in evaluation mode (Lightning switches modes).
+    Random numbers follow from seed, epoch and step alone, so that a resumed run draws the same.
+    Validation sees all its materials, in evaluation mode (Lightning switches modes).
     """
 
     def __init__(
@@ -73,15 +77,23 @@ class SpectrumTask(lightning.LightningModule):
         return cast(SpectrumModel, network)
 
     def on_train_epoch_start(self) -> None:
-        """Draw the epoch's random numbers and order anew from seed and epoch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        """Give the materials the order of this epoch."""
         sampler = getattr(self.trainer.train_dataloader, "sampler", None)
         if isinstance(sampler, EpochShuffle):
             sampler.set_epoch(self.current_epoch)
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw dropout from seed and step.
+
+        Not once an epoch: what the loaders draw in between differs in a resumed run.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch."""
         terms = self.loss(self.network(batch["graph"]), batch["targets"])
+        if not torch.isfinite(terms["loss"]):
+            raise DivergenceError
         self._log_terms("training", terms, batch)
         return terms["loss"]
 
