@@ -1,1 +1,1 @@
-
+"""The command ``opalign``: one file a command; parses, calls, prints."""

@@ -118,7 +118,11 @@ class PhysicalHead(nn.Module):
 
     def _spectrum(self, coefficients: Tensor, gap: Tensor) -> Tensor:
         """Evaluate node values (M, L, nodes), shifted up by ``gap`` (M,), on the grid: (M, L, n)."""
-        position = (self.energies - gap.unsqueeze(-1)) / self.basis_step
+        # A structure whose gap overflowed gets NaN below, not an index out of range that would
+        # end the whole batch: the caller reports and skips it.
+        position = (
+            self.energies - gap.nan_to_num(nan=self.grid.stop).unsqueeze(-1)
+        ) / self.basis_step
         inside = (position >= 0.0).to(position.dtype)
         position = position.clamp(0.0, self.nodes - 1.001)
         lower = position.detach().floor()
@@ -126,5 +130,5 @@ class PhysicalHead(nn.Module):
         index = lower.long().unsqueeze(1).expand(-1, self.levels, -1)
         start = coefficients.gather(2, index)
         slope = coefficients.gather(2, index + 1) - start
-        values = start * inside.unsqueeze(1) + slope * fraction
+        values = start * inside.unsqueeze(1) + slope * fraction + 0.0 * gap.view(-1, 1, 1)
         return broaden(values, self.grid, self.broadening, "odd")
