@@ -10,7 +10,6 @@ from rich.console import Console
 
 from opalign.dataset.schema import LevelInfo, ScalarInfo, TableSchema
 from opalign.dataset.write import write_table
-from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.training.config import TrainingConfig
 from opalign.training.config_file import parse_config
