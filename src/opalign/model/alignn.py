@@ -22,9 +22,10 @@ class AlignnEncoder(nn.Module):
 
     def __init__(self, config: AlignnConfig) -> None:
         super().__init__()
+        self.norm = config.norm
         hidden, embedding, norm = config.hidden_features, config.embedding_features, config.norm
         self.elements: Tensor
-        table = torch.as_tensor(element_table(config.element_table), dtype=torch.get_default_dtype())
+        table = torch.tensor(element_table(config.element_table), dtype=torch.get_default_dtype())
         self.register_buffer("elements", table, persistent=False)
         self.atom_embedding = NormalizedLinear(table.shape[1], hidden, norm)
         self.bond_embedding = nn.Sequential(
@@ -64,11 +65,11 @@ class AlignnEncoder(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the per-site features (N, hidden) after every layer, by layer name, in order."""
         atoms = self.atom_embedding(self.elements.index_select(0, batch[keys.ATOMIC_NUMBERS]))
-        bonds = self.bond_embedding(batch[keys.BOND_LENGTH])
+        bonds = self._embed(self.bond_embedding, batch[keys.BOND_LENGTH])
         bond_index = batch[keys.BOND_INDEX]
         layers: list[Tensor] = []
         if len(self.alignn_angle_convolutions):
-            angles = self.angle_embedding(batch[keys.ANGLE_COSINE])
+            angles = self._embed(self.angle_embedding, batch[keys.ANGLE_COSINE])
         for number, convolution in enumerate(self.alignn_bond_convolutions):
             atoms, bonds = convolution(atoms, bonds, bond_index)
             if number < len(self.alignn_angle_convolutions):
@@ -79,3 +80,15 @@ class AlignnEncoder(nn.Module):
             atoms, bonds = convolution(atoms, bonds, bond_index)
             layers.append(atoms)
         return dict(zip(self.layer_names, layers, strict=True))
+
+    def _embed(self, embedding: nn.Module, values: Tensor) -> Tensor:
+        """Embed equal ``values`` (M,) once: (M, hidden).
+
+        A bond and its reverse are equal to the last bit, and so are many more in a crystal: of the
+        angles of oxides with twelve neighbours, one in ten is unlike all others. Only statistics
+        over a batch must see every one of them.
+        """
+        if self.norm == "batch" and self.training:
+            return embedding(values)
+        unique, index = values.unique(return_inverse=True)
+        return embedding(unique).index_select(0, index)

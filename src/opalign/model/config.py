@@ -90,7 +90,7 @@ class ModelConfig(_Configuration):
     def _consistent(self) -> ModelConfig:
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels repeat: {self.levels}")
-        if isinstance(self.encoder, AlignnConfig) and not self.graph.angles:
-            if self.encoder.alignn_layers:
-                raise ValueError("ALIGNN layers need the line graph: set graph.angles to true")
+        angle_layers = isinstance(self.encoder, AlignnConfig) and self.encoder.alignn_layers
+        if angle_layers and not self.graph.angles:
+            raise ValueError("ALIGNN layers need the line graph: set graph.angles to true")
         return self

@@ -43,6 +43,7 @@ class VectorHead(nn.Module):
         self.output = nn.LeakyReLU() if config.leaky_output else nn.Identity()
 
     def forward(self, pooled: Tensor) -> dict[str, Tensor]:
+        """Map pooled features (B, d) to ``target`` (B, L, n)."""
         return {"target": self.output(self.network(pooled)).unflatten(1, self.shape)}
 
 
@@ -88,9 +89,9 @@ class PhysicalHead(nn.Module):
     def forward(
         self, sites: Tensor, batch: dict[str, Tensor], *, per_site: bool = False
     ) -> dict[str, Tensor]:
-        """Map per-site features (N, d) to ``epsilon_imaginary``, ``epsilon_real`` (B, L, n), ``band_gap`` (B,).
+        """Map per-site features (N, d) to a dielectric function per level.
 
-        With ``per_site`` also ``site_epsilon_imaginary`` (N, L, n), whose mean over the sites of a
+        ``epsilon_imaginary``, ``epsilon_real`` (B, L, n); ``band_gap`` (B,) in eV. With ``per_site`` also ``site_epsilon_imaginary`` (N, L, n), whose mean over the sites of a
         structure is ``epsilon_imaginary``.
         """
         structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
@@ -117,7 +118,7 @@ class PhysicalHead(nn.Module):
         return result
 
     def _spectrum(self, coefficients: Tensor, gap: Tensor) -> Tensor:
-        """Evaluate node values (M, L, nodes), shifted up by ``gap`` (M,), on the grid: (M, L, n)."""
+        """Evaluate node values (M, L, nodes), shifted by ``gap`` (M,), on the grid: (M, L, n)."""
         # A structure whose gap overflowed gets NaN below, not an index out of range that would
         # end the whole batch: the caller reports and skips it.
         position = (

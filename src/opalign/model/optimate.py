@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class OptimateEncoder(nn.Module):
     def __init__(self, config: OptimateConfig) -> None:
         super().__init__()
         self.elements: Tensor
-        table = torch.as_tensor(element_table(config.element_table), dtype=torch.get_default_dtype())
+        table = torch.tensor(element_table(config.element_table), dtype=torch.get_default_dtype())
         self.register_buffer("elements", table, persistent=False)
         spacing = config.bond_basis_stop / (config.bond_basis_size - 1)
         self.bond_basis = GaussianBasis(
@@ -32,7 +34,7 @@ class OptimateEncoder(nn.Module):
         self.node_network = nn.Sequential(
             *(
                 module
-                for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+                for inputs, outputs in pairwise(sizes)
                 for module in (nn.Linear(inputs, outputs), nn.LeakyReLU())
             )
         )
@@ -52,7 +54,7 @@ class OptimateEncoder(nn.Module):
         )
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the per-site features after the node network and every attention layer, in order."""
+        """Return the per-site features after the node network and every attention layer."""
         atoms = self.node_network(self.elements.index_select(0, batch[keys.ATOMIC_NUMBERS]))
         bonds = self.bond_basis(batch[keys.BOND_LENGTH])
         layers = [atoms]

@@ -16,7 +16,7 @@ class MeanPooling(nn.Module):
 
 
 class VectorAttentionPooling(nn.Module):
-    """Softmax attention with one weight per site *and channel*, softmax over the sites (OPTIMATE)."""
+    """Softmax attention over the sites, one weight per site *and channel* (OPTIMATE)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
