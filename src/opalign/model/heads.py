@@ -91,7 +91,8 @@ class PhysicalHead(nn.Module):
     ) -> dict[str, Tensor]:
         """Map per-site features (N, d) to a dielectric function per level.
 
-        ``epsilon_imaginary``, ``epsilon_real`` (B, L, n); ``band_gap`` (B,) in eV. With ``per_site`` also ``site_epsilon_imaginary`` (N, L, n), whose mean over the sites of a
+        ``epsilon_imaginary``, ``epsilon_real`` (B, L, n); ``band_gap`` (B,) in eV. With
+        ``per_site`` also ``site_epsilon_imaginary`` (N, L, n), whose mean over the sites of a
         structure is ``epsilon_imaginary``.
         """
         structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
