@@ -20,9 +20,7 @@ def make(norm, count=EDGES):
     shapes = [(NODES, 2 * SIZE), (NODES, SIZE), (count, SIZE), (SIZE, SIZE), (SIZE,)]
     tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     if norm:
-        tensors += [
-            torch.randn(SIZE, dtype=torch.float64, requires_grad=True) for _ in range(2)
-        ]
+        tensors += [torch.randn(SIZE, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     index = torch.stack(
         [torch.randint(0, NODES, (count,)), torch.randint(0, NODES - 1, (count,)).sort()[0]]
     )

@@ -33,11 +33,13 @@ class AlignnEncoder(nn.Module):
             NormalizedLinear(config.bond_basis_size, embedding, norm),
             NormalizedLinear(embedding, hidden, norm),
         )
-        self.angle_embedding = nn.Sequential(
-            GaussianBasis(-1.0, 1.0, config.angle_basis_size),
-            NormalizedLinear(config.angle_basis_size, embedding, norm),
-            NormalizedLinear(embedding, hidden, norm),
-        )
+        # Angles update bonds; without graph convolutions, nothing reads those of the last layer.
+        if config.alignn_layers > (0 if config.gcn_layers else 1):
+            self.angle_embedding = nn.Sequential(
+                GaussianBasis(-1.0, 1.0, config.angle_basis_size),
+                NormalizedLinear(config.angle_basis_size, embedding, norm),
+                NormalizedLinear(embedding, hidden, norm),
+            )
         last_bond_reader = config.gcn_layers > 0
         self.alignn_bond_convolutions = nn.ModuleList()
         self.alignn_angle_convolutions = nn.ModuleList()
@@ -85,8 +87,8 @@ class AlignnEncoder(nn.Module):
         """Embed equal ``values`` (M,) once: (M, hidden).
 
         A bond and its reverse are equal to the last bit, and so are many more in a crystal: of the
-        angles of oxides with twelve neighbours, one in ten is unlike all others. Only statistics
-        over a batch must see every one of them.
+        angles of oxides with twelve neighbours, one in eleven is new. Only statistics over a batch
+        must see every one of them.
         """
         if self.norm == "batch" and self.training:
             return embedding(values)

@@ -27,9 +27,9 @@ class AlignnConfig(_Configuration):
     gcn_layers: int = Field(4, ge=0)
     hidden_features: PositiveInt = 64
     embedding_features: PositiveInt = 64
-    bond_basis_size: PositiveInt = 80
+    bond_basis_size: int = Field(80, ge=2)
     bond_basis_stop: PositiveFloat = Field(8.0, description="Å")
-    angle_basis_size: PositiveInt = 40
+    angle_basis_size: int = Field(40, ge=2)
     norm: Normalization = "layer"
     element_table: ElementTable = "cgcnn"
 

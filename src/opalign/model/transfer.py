@@ -180,7 +180,7 @@ class Transfer:
             {name: value.shape for name, value in state.items()}, self.expected, self.where
         )
         self.model.load_state_dict(state)
-        return Converted(self.model.eval(), tuple(self.dropped))
+        return Converted(self.model.eval(), tuple(dict.fromkeys(self.dropped)))
 
 
 def _linear_layers(names: Iterable[str], prefix: str) -> list[str]:
