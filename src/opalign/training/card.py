@@ -8,6 +8,7 @@ from opalign.dataset.split import Split
 from opalign.dataset.table import SpectraTable
 from opalign.model.network import SpectrumModel
 from opalign.training.config import TrainingConfig
+from opalign.training.crossvalidated import figures_table
 
 LIMITS = """\
 - No excitons: electron–hole interaction is in none of the training spectra.
@@ -75,9 +76,20 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
         for part in ("validation", "test")
         for level, summary in metrics.get(part, {}).items()
     ]
+    crossed = metrics.get("cross_validation")
+    lines = []
+    if crossed:
+        lines += [
+            "From a cross-validation by formula of this very configuration; the weights here were",
+            "then trained on more, so that no material is left to test them on. SC is the",
+            "similarity coefficient of Im ε; median or mean over materials.",
+            "",
+            *figures_table(crossed),
+            "",
+        ]
     if not rows:
-        return ["None: no material was held out."]
-    lines = [
+        return lines or ["None: no material was held out."]
+    lines += [
         "Median over materials; SC is the similarity coefficient of Im ε.",
         "",
         "| part | level | materials | SC | MAE | onset MAE / eV | ε₁(0), relative error |",

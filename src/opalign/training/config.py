@@ -172,6 +172,13 @@ class InitialConfig(_Configuration):
     )
 
 
+class CrossValidatedConfig(_Configuration):
+    """A finished cross-validation of the same configuration, whose figures the card reports."""
+
+    folder: Path
+    method: str = Field(description="name of its configuration file, without .yaml")
+
+
 class TrainingConfig(_Configuration):
     """Everything that one training run depends on."""
 
@@ -181,6 +188,9 @@ class TrainingConfig(_Configuration):
     optimizer: OptimizerConfig = OptimizerConfig()
     pretraining: PretrainingConfig | None = None
     initial: InitialConfig | None = None
+    cross_validated: CrossValidatedConfig | None = Field(
+        None, description="for a model trained on everything: where its figures come from"
+    )
     epochs: PositiveInt = 150
     batch_size: PositiveInt = 8
     early_stopping: PositiveInt | None = Field(

@@ -22,6 +22,7 @@ _PATHS = (
     ("data", "split", "file"),
     ("pretraining", "table"),
     ("initial", "checkpoint"),
+    ("cross_validated", "folder"),
 )
 
 

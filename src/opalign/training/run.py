@@ -25,6 +25,7 @@ from opalign.model.reference import Reference
 from opalign.training.card import model_card
 from opalign.training.config import InitialConfig, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
+from opalign.training.crossvalidated import read_figures
 from opalign.training.data import (
     Materials,
     load_materials,
@@ -94,6 +95,8 @@ def train(
     if (out / RESULT_FILE).is_file():
         metrics = json.loads((out / RESULT_FILE).read_text(encoding="utf-8"))
         return RunResult(out, metrics, was_finished=True)
+    if config.cross_validated is not None:
+        read_figures(config.cross_validated, config)  # refused now, not after hours of training
     tables = open_tables(config.data.tables)
     split = _split(config, tables, out)
     model_config = build_model_config(config, tables)
@@ -297,6 +300,8 @@ def _conclude(
             )
             figures = compare(SpectraTable.open(path), tables, config.loss.band_gap_column)
             metrics[name] = {level: summary for level, (_, summary) in figures.items()}
+    if config.cross_validated is not None:
+        metrics["cross_validation"] = read_figures(config.cross_validated, config)
     # In the types of JSON, so that a run just finished and one read back say the same.
     metrics = plain(metrics, "metrics")
     result = RunResult(out, metrics)
