@@ -43,7 +43,7 @@ def test_tables_are_one_hot_bins(kind, size):
         assert set(table.sum(axis=1)[list(supported_elements(kind))]) == {2.0}
 
 
-@pytest.mark.parametrize("kind", ["cgcnn", "group_period"])
+@pytest.mark.parametrize("kind", ["cgcnn", "cgcnn_group_period", "group_period"])
 def test_general_tables_know_every_element(kind):
     assert supported_elements(kind) == set(range(1, 101))
 
@@ -76,3 +76,12 @@ def test_no_warnings_on_the_way():
         warnings.simplefilter("error")
         for kind in ("cgcnn", "group_period", "main_group_period"):
             element_table(kind)
+
+
+def test_lanthanum_and_cerium_differ_only_where_the_group_is_told():
+    lanthanum, cerium = 57, 58
+    assert (element_table("cgcnn")[lanthanum] == element_table("cgcnn")[cerium]).all()
+    both = element_table("cgcnn_group_period")
+    assert both.shape == (101, 118)
+    assert (both[lanthanum] != both[cerium]).any()
+    assert (both[:, :92] == element_table("cgcnn")).all()

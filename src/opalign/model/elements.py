@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from ase.data import atomic_numbers
 
-ElementTable = Literal["cgcnn", "group_period", "main_group_period"]
+ElementTable = Literal["cgcnn", "cgcnn_group_period", "group_period", "main_group_period"]
 
 #: Largest atomic number of the CGCNN table (fermium).
 MAX_ATOMIC_NUMBER = 100
@@ -66,6 +66,9 @@ def element_table(kind: ElementTable) -> np.ndarray:
 
     ``cgcnn``
         92 one-hot bins of CGCNN, as ALIGNN uses them.
+    ``cgcnn_group_period``
+        Both, 118 entries: CGCNN's bins alone give La and Ce (and some heavier f elements) one and
+        the same vector.
     ``group_period``
         One-hot group (18, and one for the f block) and period (7): 26 entries.
     ``main_group_period``
@@ -73,6 +76,8 @@ def element_table(kind: ElementTable) -> np.ndarray:
     """
     if kind == "cgcnn":
         return _cgcnn()
+    if kind == "cgcnn_group_period":
+        return np.hstack([_cgcnn(), _group_period(main_groups_only=False)])
     return _group_period(kind == "main_group_period")
 
 
