@@ -41,6 +41,28 @@ def test_lorentz_oscillator_with_its_exact_tail(grid, lorentz):
     )
 
 
+def test_cubic_continuation_holds_up_to_the_edge(grid, lorentz):
+    """A Lorentz oscillator decays as E⁻³, so nothing is missing, not even at the last point."""
+    epsilon = lorentz(grid.values)
+    scale = np.abs(epsilon.real).max()
+    computed = real_from_imaginary(epsilon.imag, grid, beyond="cubic")
+    # Near the line itself the interpolation decides, which other tests are about.
+    far = np.abs(grid.values - 6.0) > 1.5
+    np.testing.assert_allclose(computed[far], epsilon.real[far], atol=3e-4 * scale)
+    cut_off = real_from_imaginary(epsilon.imag, grid)
+    assert np.abs(cut_off - epsilon.real)[-1] > 3.0 * np.abs(computed - epsilon.real)[-1]
+
+
+def test_cubic_continuation_of_a_high_edge_is_smooth():
+    """A constant ε₂ ends in a spike of ε₁ where it is cut off, and in none where it goes on."""
+    grid = EnergyGrid(0.0, 20.0, 801)
+    flat = np.ones(grid.num)
+    steps = np.abs(np.diff(real_from_imaginary(flat, grid, beyond="cubic")))
+    spike = np.abs(np.diff(real_from_imaginary(flat, grid)))
+    assert steps[-1] < 0.05
+    assert spike[-1] > 5.0 * steps[-1]
+
+
 def test_converges_with_the_square_of_the_step(lorentz):
     errors = []
     for num in (401, 801, 1601):

@@ -55,7 +55,8 @@ class PhysicalHead(nn.Module):
       (Im ε is a polarisability per volume). Im ε(E) = mean_i s_i(E − E_gap), zero below the gap,
       then broadened: non-negative, an exact mean over sites, and with an onset that is predicted.
     * The gap is a softplus of the mean over sites of a scalar per site.
-    * ε₁ = 1 + Kramers–Kronig of Im ε, plus one oscillator above the window for what lies there.
+    * ε₁ = 1 + Kramers–Kronig of Im ε, which goes on above the window as E⁻³, plus one oscillator
+      for what else lies there.
 
     Broadening and Kramers–Kronig are linear, so they act on per-site spectra just as well.
     """
@@ -109,7 +110,7 @@ class PhysicalHead(nn.Module):
         tail = tail * tail_energy**2 / (tail_energy**2 - self.energies**2)
         result = {
             "epsilon_imaginary": imaginary,
-            "epsilon_real": real_from_imaginary(imaginary, self.grid) + tail,
+            "epsilon_real": real_from_imaginary(imaginary, self.grid, beyond="cubic") + tail,
             "band_gap": gap,
         }
         if per_site:

@@ -7,8 +7,10 @@ known: with E′/(E′² − E²) = ½ [1/(E′ − E) + 1/(E′ + E)] and the s
 1/u, it is a second difference of u·ln|u|. So there is no pole to step around and no error from
 quadrature.
 
-Outside the window ε₂ is zero but for what an :class:`Oscillator` stands for. A value at the edge
+Outside the window ε₂ is zero but for what an :class:`Oscillator` stands for: a value at the edge
 falls to zero within one step outside (at most down to E = 0), since a jump would make ε₁ infinite.
+Even so ε₁ has a spike there. With ``beyond="cubic"`` ε₂ goes on from its last value as E⁻³, the
+decay above all transitions and what broadening assumes too, and the spike is gone.
 ε₂ is odd in E, so a value given at E = 0 itself does not count.
 
 n − 1 and k obey the same relation as ε₁ − 1 and ε₂.
@@ -18,7 +20,7 @@ Source: e.g. F. Wooten, Optical Properties of Solids (1972), chapter 6 and appen
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +28,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from opalign.errors import ConfigurationError
 from opalign.spectrum.arrays import ArrayT, apply_operator, is_tensor, require_grid_length
 from opalign.spectrum.grid import EnergyGrid
+
+Beyond = Literal["zero", "cubic"]
+
+_REACH = 20.0
+"""Window ends up to which an E⁻³ tail is followed; what is left out is below 1e-4 of its ε₁(0)."""
 
 
 class Oscillator(BaseModel):
@@ -66,17 +73,30 @@ def _x_log_x(u: np.ndarray) -> np.ndarray:
     return u * np.log(np.where(magnitude > 0.0, magnitude, 1.0))
 
 
+def _energies_beyond(grid: EnergyGrid) -> np.ndarray:
+    """Return nodes above the window, a step apart at first, then ever wider."""
+    count = int(np.ceil(np.log(_REACH * grid.stop / grid.step) / np.log(1.05)))
+    distances = grid.step * np.cumsum(1.05 ** np.arange(count))
+    return grid.stop + distances[: int(np.searchsorted(distances, _REACH * grid.stop))]
+
+
 def kramers_kronig_weights(
-    grid: EnergyGrid, energies: np.ndarray, *, rising_from_zero: bool = False
+    grid: EnergyGrid,
+    energies: np.ndarray,
+    *,
+    rising_from_zero: bool = False,
+    beyond: Beyond = "zero",
 ) -> np.ndarray:
     """Return W (m, n) with ε₁ − 1 = W @ ε₂ at any ``energies`` (m,) in eV; ε₂ (n,) on ``grid``.
 
     ``rising_from_zero`` lets ε₂ rise linearly from E = 0 to the first value of a grid that starts
-    later, in place of being zero up to one step before it.
+    later, in place of being zero up to one step before it. ``beyond`` says how it goes on above.
     """
     step = grid.step
     below = 0.0 if rising_from_zero else max(grid.start - step, 0.0)
-    nodes = np.concatenate(([below], grid.values, [grid.stop + step]))
+    above = _energies_beyond(grid) if beyond == "cubic" else np.empty(0)
+    last = above[-1] if len(above) else grid.stop
+    nodes = np.concatenate(([below], grid.values, above, [last + step]))
     energies = np.asarray(energies, dtype=float)[:, None]
     primitive = _x_log_x(nodes - energies) + _x_log_x(nodes + energies)
     if grid.start == 0.0:
@@ -86,25 +106,32 @@ def kramers_kronig_weights(
     weights = np.diff(slopes, axis=1) / np.pi
     if grid.start == 0.0:
         weights = np.pad(weights, ((0, 0), (1, 0)))
+    weights, continued = weights[:, : grid.num], weights[:, grid.num :]
+    weights[:, -1] += continued @ (grid.stop / above) ** 3
     return weights
 
 
 @lru_cache(maxsize=8)
-def kramers_kronig_matrix(grid: EnergyGrid) -> np.ndarray:
+def kramers_kronig_matrix(grid: EnergyGrid, beyond: Beyond = "zero") -> np.ndarray:
     """Return K (n, n) float64, read-only and cached, with ε₁ − 1 = K @ ε₂ on ``grid``."""
-    matrix = kramers_kronig_weights(grid, grid.values)
+    matrix = kramers_kronig_weights(grid, grid.values, beyond=beyond)
     matrix.flags.writeable = False
     return matrix
 
 
 def real_from_imaginary(
-    epsilon_imaginary: ArrayT, grid: EnergyGrid, oscillator: Oscillator | None = None
+    epsilon_imaginary: ArrayT,
+    grid: EnergyGrid,
+    oscillator: Oscillator | None = None,
+    *,
+    beyond: Beyond = "zero",
 ) -> ArrayT:
     """ε₁ (..., n) from ε₂ (..., n) on ``grid``; the energy is the last axis.
 
     NumPy in, NumPy out; torch in, torch out, on the same device and differentiable.
     ``oscillator`` stands for the absorption above the window, without it ε₁ comes out too low by
-    about a constant far below the window's end.
+    about a constant far below the window's end. ``beyond`` tells how ε₂ goes on above the window:
+    it falls to zero at once, or from its last value as E⁻³.
 
     Raises
     ------
@@ -114,7 +141,7 @@ def real_from_imaginary(
         If the oscillator lies within the window.
     """
     require_grid_length(epsilon_imaginary, grid, "values of Im ε")
-    real: Any = apply_operator(epsilon_imaginary, kramers_kronig_matrix, grid)
+    real: Any = apply_operator(epsilon_imaginary, kramers_kronig_matrix, grid, beyond)
     real = real + 1.0
     if oscillator is not None:
         tail = oscillator.real_part(grid.values)
