@@ -338,3 +338,12 @@ def test_first_principles_spectra_are_valid_and_transparent_below_their_gap(firs
             assert (spectrum.log_absorption()[grid.values < onset] <= 2.5).all()
             assert spectrum.static_dielectric > 1.0
             assert (spectrum.reflectivity <= 1.0).all()
+
+
+def test_absorption_that_the_grid_cuts_off_gives_a_spectrum_with_that_absorption():
+    """n would fall below zero at the end of the grid if k were zero above it."""
+    grid = EnergyGrid(0.0, 20.0, 801)
+    alpha = np.where(grid.values > 5.0, 1.5e6, 0.0)
+    spectrum = OpticalSpectrum.from_absorption(grid, alpha, "rpa")
+    np.testing.assert_allclose(spectrum.absorption_coefficient[1:], alpha[1:], rtol=1e-9)
+    assert (spectrum.epsilon_imaginary >= 0.0).all()

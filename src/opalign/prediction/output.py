@@ -29,8 +29,8 @@ def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> Ro
     """Return the function (row, level, id, provenance) → spectrum of a batch's output.
 
     The physical head gives ε whole. A free vector gives Im ε or log₁₀ α, from which the rest
-    follows by Kramers–Kronig without what lies above the window, so that ε₁ is too low; negative
-    values, which it may have, mean zero.
+    follows by Kramers–Kronig with an E⁻³ decay above the window; negative values, which it may
+    have, mean zero.
 
     The function raises SpectrumError for numbers that are not finite.
     """
@@ -57,7 +57,8 @@ def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> Ro
             return OpticalSpectrum(config.grid, real + 1j * imaginary, **common)
         target = values("target", row, level)
         if head.target == "epsilon_imaginary":
-            return OpticalSpectrum.from_imaginary(config.grid, np.maximum(target, 0.0), **common)
+            imaginary = np.maximum(target, 0.0)
+            return OpticalSpectrum.from_imaginary(config.grid, imaginary, beyond="cubic", **common)
         with np.errstate(over="ignore"):
             alpha = np.where(target > LOG_ABSORPTION_FLOOR, 10.0**target, 0.0)
         if not np.isfinite(alpha).all():

@@ -150,13 +150,17 @@ def real_from_imaginary(
 
 
 def index_from_extinction(
-    extinction: ArrayT, grid: EnergyGrid, oscillator: Oscillator | None = None
+    extinction: ArrayT,
+    grid: EnergyGrid,
+    oscillator: Oscillator | None = None,
+    *,
+    beyond: Beyond = "zero",
 ) -> ArrayT:
     """Refractive index n (..., n) from the extinction coefficient k (..., n): the same relation.
 
     ``oscillator`` is then one of k: it adds ``strength`` to the static refractive index.
     """
-    return real_from_imaginary(extinction, grid, oscillator)
+    return real_from_imaginary(extinction, grid, oscillator, beyond=beyond)
 
 
 def static_from_imaginary(

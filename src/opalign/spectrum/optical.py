@@ -11,16 +11,17 @@ import numpy as np
 
 from opalign.errors import SpectrumError
 from opalign.spectrum import relations
+from opalign.spectrum.absorption import epsilon_from_absorption
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import (
+    Beyond,
     Oscillator,
-    index_from_extinction,
     kramers_kronig_weights,
     real_from_imaginary,
 )
 from opalign.spectrum.onset import ONSET_THRESHOLD, onset_energy
-from opalign.spectrum.units import HBAR_C, energy_from_wavelength
+from opalign.spectrum.units import energy_from_wavelength
 from opalign.spectrum.validation import checked_epsilon
 
 if TYPE_CHECKING:
@@ -87,19 +88,21 @@ class OpticalSpectrum:
         material_id: str | None = None,
         provenance: str | None = None,
         oscillator: Oscillator | None = None,
+        beyond: Beyond = "zero",
     ) -> OpticalSpectrum:
         """Return the spectrum with this ε₂, (n,) or (n, 3, 3), and ε₁ by Kramers–Kronig.
 
-        ``oscillator`` stands for isotropic absorption above the window; without it ε₁ is too low.
+        ``oscillator`` stands for isotropic absorption above the window; without it, and with ε₂
+        zero ``beyond`` the window, ε₁ is too low.
         """
         imaginary = np.asarray(epsilon_imaginary, dtype=float)
         if imaginary.ndim == 3:
             rows = np.moveaxis(imaginary, 0, -1)
-            real = np.moveaxis(real_from_imaginary(rows, grid) - 1.0, -1, 0)
+            real = np.moveaxis(real_from_imaginary(rows, grid, beyond=beyond) - 1.0, -1, 0)
             diagonal = 1.0 + (oscillator.real_part(grid.values) if oscillator else 0.0)
             real = real + np.eye(3) * np.broadcast_to(diagonal, grid.num)[:, None, None]
         else:
-            real = real_from_imaginary(imaginary, grid, oscillator)
+            real = real_from_imaginary(imaginary, grid, oscillator, beyond=beyond)
         return cls(
             grid, real + 1j * imaginary, level, broadening or Broadening(), material_id, provenance
         )
@@ -117,14 +120,10 @@ class OpticalSpectrum:
     ) -> OpticalSpectrum:
         """Return the spectrum with this absorption coefficient (n,) in cm⁻¹.
 
-        k = αħc/(2E), and n by Kramers–Kronig of k, which ``oscillator`` completes above the window
-        (its strength adds to the static n). At E = 0, k is zero.
+        n follows by Kramers–Kronig of k, as
+        :func:`~opalign.spectrum.absorption.epsilon_from_absorption` says.
         """
-        alpha = np.asarray(alpha_per_cm, dtype=float)
-        energies = np.where(grid.values > 0.0, grid.values, np.inf)
-        extinction = alpha * HBAR_C / (2.0 * energies)
-        index = index_from_extinction(extinction, grid, oscillator)
-        epsilon = (index + 1j * extinction) ** 2
+        epsilon = epsilon_from_absorption(alpha_per_cm, grid, oscillator)
         return cls(grid, epsilon, level, broadening or Broadening(), material_id, provenance)
 
     @classmethod
