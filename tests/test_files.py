@@ -97,3 +97,8 @@ def test_sha256_of_more_than_one_block(tmp_path):
     path = tmp_path / "blob"
     path.write_bytes(content)
     assert sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_target_without_a_name_is_refused():
+    with pytest.raises(StorageError, match="names a folder"):
+        write_text(Path("."), "text")

@@ -23,6 +23,10 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     :class:`~opalign.errors.StorageError`.
     """
     target = Path(target)
+    if not target.name:
+        raise StorageError(
+            "names a folder, not a file", where=str(target), cure="add the name of the file"
+        )
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -113,3 +114,26 @@ def test_configuration_error_is_one_of_opaligns():
     assert isinstance(configuration_error(caught.value), ConfigurationError)
     with pytest.raises(typer.Exit), clean_errors():
         raise caught.value
+
+
+def test_what_the_system_refuses_is_a_message(invoke_failing):
+    result = invoke_failing(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: aaa")
+    assert "File name too long" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--resume", "--out", "x" * 300],
+        ["predict", "a.cif", "--model", "x" * 300],
+        ["dataset", "info", "x" * 300],
+        ["evaluate", "x" * 300, "y", "--out", "z"],
+    ],
+)
+def test_a_path_that_cannot_be(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr

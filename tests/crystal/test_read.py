@@ -459,3 +459,10 @@ def test_iterating_over_nothing_is_refused_at_once(tmp_path):
         iterate_structures(tmp_path)
     with pytest.raises(StructureError, match="not known as a structure file"):
         iterate_structures(tmp_path / "README.md")
+
+
+def test_a_path_that_cannot_be_reached_is_no_defect(tmp_path):
+    name = "x" * 300 + ".cif"
+    assert "File name too long" in refusal(tmp_path / name)
+    with pytest.raises(StructureError, match="File name too long"):
+        iterate_structures(tmp_path / name)

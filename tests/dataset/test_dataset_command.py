@@ -96,3 +96,16 @@ def test_the_command_starts_without_the_science():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_wrong_value_is_told_without_the_frame_around_it(tmp_path):
+    options = ("--broadening", "square:1", "--grid", "0:20:201")
+    result = invoke("import", "alignn", tmp_path, tmp_path / "t.parquet", *options)
+    assert "'gaussian'" in result.stderr
+    assert "pydantic" not in result.stderr
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    result = invoke("import", "alignn", tmp_path / "nowhere", tmp_path / "t.parquet")
+    assert isinstance(result.exception, DatasetError)
+    assert "no such folder" in str(result.exception)

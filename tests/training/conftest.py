@@ -4,12 +4,15 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pymatgen.core import Lattice, Structure
 from rich.console import Console
 
 from opalign.dataset.schema import LevelInfo, ScalarInfo, TableSchema
 from opalign.dataset.write import write_table
+from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.training.config import TrainingConfig
 from opalign.training.config_file import parse_config
@@ -49,11 +52,17 @@ def crystals() -> list[tuple[str, Structure]]:
     return found
 
 
-def write_spectra(path: Path, *, gap_unknown: str = "") -> Path:
+def write_spectra(
+    path: Path, *, gap_unknown: str = "", broadening: Broadening | None = None
+) -> Path:
     schema = TableSchema(
         grid=GRID,
         levels={
-            level: LevelInfo(has_real=True, description=f"analytic {level}")
+            level: LevelInfo(
+                broadening=broadening or Broadening(),
+                has_real=True,
+                description=f"analytic {level}",
+            )
             for level in ("rpa", "ipa")
         },
         scalars={"direct_gap_eV": ScalarInfo(unit="eV")},
@@ -75,6 +84,17 @@ def write_spectra(path: Path, *, gap_unknown: str = "") -> Path:
             }
         )
     return write_table(path, schema, rows)
+
+
+def spoiled(source: Path, target: Path, value: float) -> Path:
+    """Copy a table behind its writer's back, with one value of row 2 changed."""
+    table = pq.read_table(source)
+    rows = table.column("rpa_im_mean").to_pylist()
+    rows[2][7] = value
+    place = table.schema.get_field_index("rpa_im_mean")
+    field = table.schema.field(place)
+    pq.write_table(table.set_column(place, field, pa.array(rows, field.type)), target)
+    return target
 
 
 @pytest.fixture(scope="session")

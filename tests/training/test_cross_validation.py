@@ -132,3 +132,19 @@ def test_runs_in_processes(tiny, tmp_path, silent):
     bad = Job("bad", wrong, tmp_path / "bad", tmp_path / "bad.log")
     with pytest.raises(ConfigurationError, match=r"run bad failed(?s:.*)did you mean 'epochs'"):
         run_jobs([bad], 2, lambda job, seconds: None)
+
+
+def test_finished_runs_of_another_configuration_are_not_taken_for_this_one(
+    tiny, tmp_path, silent, in_this_process
+):
+    cross_validate({"one": tiny(epochs=1)}, None, tmp_path, folds=2, console=silent)
+    before = (tmp_path / "runs" / "one" / "fold_1.yaml").read_text(encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="another epochs"):
+        cross_validate({"one": tiny(epochs=2)}, None, tmp_path, folds=2, console=silent)
+    assert (tmp_path / "runs" / "one" / "fold_1.yaml").read_text(encoding="utf-8") == before
+
+
+def test_a_plan_that_cannot_be_read_is_named(tiny, tmp_path, silent):
+    (tmp_path / "plan.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"plan\.json: cannot be read"):
+        cross_validate({"one": tiny()}, None, tmp_path, folds=2, console=silent)

@@ -13,7 +13,7 @@ from opalign.training import figures
 from opalign.training.evaluate import compare, evaluate
 from opalign.training.run import train
 
-from .conftest import write_spectra
+from .conftest import spoiled, write_spectra
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +135,30 @@ def test_an_unrelated_table_is_refused(run, spectra_path, scalars_path, tmp_path
         evaluate(run.checkpoint, scalars_path, tmp_path)
     with pytest.raises(DatasetError, match="none of the predicted levels"):
         evaluate(run.predictions("test"), scalars_path, tmp_path)
+
+
+def test_predictions_alone_do_not_say_what_was_trained_on(run, spectra_path, tmp_path, no_figures):
+    found = evaluate(run.predictions("test"), spectra_path, tmp_path)
+    assert set(found.per_material["part"]) == {"unknown"}
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert text.startswith("# Evaluation: predicted materials")
+
+
+def test_the_table_gives_median_and_mean_of_every_error(evaluated):
+    text = (evaluated.folder / "summary.md").read_text(encoding="utf-8")
+    figures_of = evaluated.summary["rpa"]["Gaussian σ = 0.1 eV"]
+    for errors in (
+        figures_of["similarity"],
+        figures_of["mae"],
+        figures_of["mse"],
+        figures_of["onset_eV"]["absolute_error"],
+        figures_of["static_dielectric_relative_error"],
+        figures_of["band_gap_eV"]["absolute_error"],
+    ):
+        assert f"| {errors['median']:.3f} ({errors['mean']:.3f}) |" in text
+
+
+def test_a_broken_table_is_named(run, spectra_path, tmp_path):
+    path = spoiled(spectra_path, tmp_path / "spoiled.parquet", float("nan"))
+    with pytest.raises(DatasetError, match="rocksalt-SrO"):
+        evaluate(run.checkpoint, path, tmp_path / "out", part="all")

@@ -1,19 +1,28 @@
+import errno
 import json
+import os
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 
+from opalign.dataset.split import Split
 from opalign.dataset.table import SpectraTable
-from opalign.errors import ConfigurationError, DatasetError
-from opalign.model.checkpoint import load_checkpoint
+from opalign.errors import ConfigurationError, DatasetError, StorageError
+from opalign.model.checkpoint import load_checkpoint, save_checkpoint
+from opalign.model.reference import Reference
 from opalign.training.callbacks import BestWeights, StateWriter
 from opalign.training.config_file import read_config
 from opalign.training.data import load_materials, open_tables
 from opalign.training.predictions import predict_materials
 from opalign.training.run import train
+from opalign.training.task import MONITOR, SpectrumTask
+
+from .conftest import write_spectra
 
 
 def weights(result) -> dict[str, torch.Tensor]:
@@ -336,3 +345,103 @@ def test_random_numbers_and_threads_of_the_caller_are_left_alone(tiny, tmp_path,
     train(tiny(epochs=1), tmp_path / "run", console=silent)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data__levels": ["gw"]}, {"loss__band_gap_column": "nowhere"}]
+)
+def test_a_run_that_could_not_begin_does_not_stand_in_the_way(tiny, tmp_path, silent, changes):
+    out = tmp_path / "run"
+    with pytest.raises(DatasetError):
+        train(tiny(epochs=1, **changes), out, console=silent)
+    assert not out.exists()
+    train(tiny(epochs=1), out, console=silent)
+
+
+def test_a_stopped_run_is_not_given_up_for_a_missing_table(tiny, tmp_path, silent, interrupt):
+    table = tmp_path / "table.parquet"
+    write_spectra(table)
+    config = tiny(epochs=3, data__tables=str(table))
+    interrupt(1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", console=silent)
+    table.rename(tmp_path / "away.parquet")
+    with pytest.raises(DatasetError):
+        train(None, tmp_path / "run", resume=True, console=silent)
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    (tmp_path / "away.parquet").rename(table)
+    train(None, tmp_path / "run", resume=True, console=silent)
+
+
+@pytest.mark.parametrize("where", ["state", "logs", "checkpoint"])
+def test_a_full_disk_is_told_and_the_run_resumes(tiny, tmp_path, silent, monkeypatch, where):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    config = tiny(epochs=3)
+    whole = train(config, tmp_path / "whole", console=silent)
+    with monkeypatch.context() as context:
+        if where == "state":
+            context.setattr(lightning.Trainer, "save_checkpoint", full)
+        elif where == "logs":
+            context.setattr(TensorBoardLogger, "log_metrics", full)
+        else:
+            context.setattr("opalign.model.checkpoint.save_file", full)
+        with pytest.raises(StorageError, match="No space left"):
+            train(config, tmp_path / "parts", console=silent)
+        assert not (tmp_path / "parts" / "result.json").exists()
+        assert not (tmp_path / "parts" / "checkpoint").exists()
+        assert not [p for p in (tmp_path / "parts").rglob(".*") if p.is_file()], "half a file"
+    resumed = train(config, tmp_path / "parts", resume=True, console=silent)
+    assert_same_weights(whole, resumed)
+
+
+def test_validation_that_is_never_finite_is_told(tiny, tmp_path, silent, monkeypatch):
+    def validation_step(self, batch, index):
+        self.log(MONITOR, float("nan"), batch_size=1)
+
+    monkeypatch.setattr(SpectrumTask, "validation_step", validation_step)
+    with pytest.raises(ConfigurationError, match="validation loss was no finite number"):
+        train(tiny(epochs=2), tmp_path / "run", console=silent)
+
+
+def test_a_damaged_result_is_named(tiny, tmp_path, silent):
+    train(tiny(epochs=1), tmp_path / "run", console=silent)
+    (tmp_path / "run" / "result.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"result\.json: cannot be read"):
+        train(None, tmp_path / "run", resume=True, console=silent)
+
+
+def test_what_a_first_stage_may_have_seen_is_not_tested(tiny, tmp_path, silent, scalars_path):
+    """Pretraining left out only what its own run held out, and lists none of the rest."""
+    first = train(
+        tiny(epochs=1, pretraining={"table": str(scalars_path), "epochs": 1}),
+        tmp_path / "first",
+        console=silent,
+    )
+    kept = load_checkpoint(first.checkpoint).splits
+    initial = {"checkpoint": str(first.checkpoint)}
+    same = {"method": "file", "file": str(tmp_path / "first" / "split.json")}
+    train(tiny(epochs=1, initial=initial, data__split=same), tmp_path / "same", console=silent)
+
+    # Trained on little, so that the list of training materials alone raises no suspicion.
+    little = load_checkpoint(first.checkpoint)
+    train_ids = kept["train"]
+    other = Split(train=kept["test"] + kept["validation"], validation=[], test=train_ids[:1])
+    save_checkpoint(
+        tmp_path / "little",
+        little.model,
+        elements=little.elements,
+        metrics={},
+        splits={"train": [], "validation": [], "test": []},
+        card="",
+        reference=Reference((), (), np.empty((0, little.reference.features.shape[1]), "float32")),
+        training=little.training,
+    )
+    file = other.save(tmp_path / "other.json")
+    changes = {
+        "initial": {"checkpoint": str(tmp_path / "little")},
+        "data__split": {"method": "file", "file": str(file)},
+    }
+    with pytest.raises(DatasetError, match="first stage"):
+        train(tiny(epochs=1, **changes), tmp_path / "other", console=silent)

@@ -7,6 +7,8 @@ from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.training.spectra import effective_broadening, join, read_spectra
 
+from .conftest import write_spectra
+
 
 @pytest.fixture(scope="module")
 def spectra(spectra_path):
@@ -63,3 +65,18 @@ def test_static_dielectric_of_an_oscillator(spectra):
 def test_only_narrow_lines_have_an_onset(spectra):
     assert spectra.has_sharp_onset
     assert not spectra.broadened(Broadening("gaussian", 0.3)).has_sharp_onset
+
+
+def test_a_line_narrower_than_the_grid_is_not_applied_twice(tmp_path):
+    path = write_spectra(tmp_path / "t.parquet", broadening=Broadening("lorentzian", 0.002))
+    table = SpectraTable.open(path)
+    as_stored = table.isotropic_imaginary("rpa")
+    again = read_spectra(table, "rpa", Broadening("lorentzian", 0.002)).imaginary
+    np.testing.assert_array_equal(again, as_stored)
+
+
+def test_a_window_beyond_the_table_names_the_table(spectra_path):
+    with pytest.raises(DatasetError, match=r"lorentz\.parquet: spectra on .* do not reach"):
+        read_spectra(
+            SpectraTable.open(spectra_path), "rpa", grid=EnergyGrid(start=0.0, stop=40.0, num=81)
+        )

@@ -120,3 +120,8 @@ def test_the_graph_follows_the_encoder():
     assert NetworkConfig(encoder=OptimateConfig()).graph_settings.kind == "radius"
     assert NetworkConfig(encoder=OptimateConfig()).graph_settings.cutoff == 5.0
     assert NetworkConfig().graph_settings.angles
+
+
+def test_a_kind_that_is_not_named():
+    with pytest.raises(ConfigurationError, match="the key 'architecture' is missing"):
+        parse_config({"data": {"tables": "t.parquet"}, "model": {"encoder": {"gcn_layers": 1}}})

@@ -22,6 +22,8 @@ from opalign.training.data import (
 )
 from opalign.training.run import build_model_config
 
+from .conftest import spoiled
+
 
 def materials_of(config):
     tables = open_tables(config.data.tables)
@@ -146,3 +148,14 @@ def test_an_absent_level_or_scalar_is_named(tiny):
         materials_of(tiny(data__levels=["bse"]))
     with pytest.raises(DatasetError, match="has no scalar 'gap'"):
         materials_of(tiny(loss__band_gap_column="gap"))
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"), [(float("nan"), "NaN or infinite"), (-1.0, "Im ε is negative")]
+)
+def test_a_broken_spectrum_is_named_before_anything_is_learned_from_it(
+    spectra_path, tmp_path, value, problem
+):
+    path = spoiled(spectra_path, tmp_path / "spoiled.parquet", value)
+    with pytest.raises(DatasetError, match=rf"row 2 \(rocksalt-SrO\).*rpa_im_mean.*{problem}"):
+        open_tables([path])

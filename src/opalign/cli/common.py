@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from opalign.errors import ConfigurationError, OpalignError
+from opalign.errors import ConfigurationError, OpalignError, StorageError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -65,6 +65,15 @@ def clean_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         message_console().print("Interrupted. Files that were finished are whole and kept.")
         raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:
+        # What no part of Opalign could say better: a name too long, a missing right, a full disk.
+        _fail(
+            StorageError(
+                f"cannot be used: {error.strerror or error}",
+                where=None if error.filename is None else str(error.filename),
+                cure="check the path, the right to use it, and the space that is left",
+            )
+        )
     except ValueError as error:
         from pydantic import ValidationError
 

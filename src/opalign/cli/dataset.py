@@ -190,7 +190,8 @@ def _grid(text: str | None) -> EnergyGrid | None:
         return EnergyGrid(start=float(start), stop=float(stop), num=int(num))
     except ValueError as error:
         raise typer.BadParameter(
-            f"{text!r} is not START:STOP:NUMBER, such as 0:15:1501 ({error})", param_hint="--grid"
+            f"{text!r} is not START:STOP:NUMBER, such as 0:15:1501 ({_reason(error)})",
+            param_hint="--grid",
         ) from error
 
 
@@ -204,6 +205,15 @@ def _broadening(text: str | None) -> Broadening | None:
         return Broadening(shape, float(width))
     except ValueError as error:
         raise typer.BadParameter(
-            f"{text!r} is not SHAPE:WIDTH, such as gaussian:0.1 ({error})",
+            f"{text!r} is not SHAPE:WIDTH, such as gaussian:0.1 ({_reason(error)})",
             param_hint="--broadening",
         ) from error
+
+
+def _reason(error: ValueError) -> str:
+    """Return what is wrong in one line, without pydantic's frame around it."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(detail["msg"] for detail in error.errors())
+    return str(error)

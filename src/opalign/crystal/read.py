@@ -96,7 +96,8 @@ def iterate_structures(
         At once, if the path does not exist, is not a structure file, or the folder has none.
     """
     path = Path(path)
-    if not path.is_dir():
+    # Not Path.is_dir, which fails on a path that cannot be reached.
+    if not os.path.isdir(path):
         return _identified(path.name, _frames(path, _format_of_file(path)), {})
     files = _structure_files(path)
     if not files:
@@ -162,8 +163,16 @@ def _structure_files(folder: Path) -> list[Path]:
 
 
 def _format_of_file(path: Path) -> StructureFormat:
-    if not path.exists():
-        raise StructureError("does not exist", where=str(path), cure="check the path")
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise StructureError("does not exist", where=str(path), cure="check the path") from error
+    except OSError as error:
+        raise StructureError(
+            f"cannot be reached: {error.strerror or error}",
+            where=str(path),
+            cure="check the path and the right to read it",
+        ) from error
     if path.is_dir():
         raise StructureError(
             "is a folder", where=str(path), expected="a file", cure="choose a file in it"
@@ -176,7 +185,7 @@ def _format_of_file(path: Path) -> StructureFormat:
             expected=supported_formats(),
             cure="rename or convert it, for example with `ase convert`",
         )
-    if path.stat().st_size == 0:
+    if size == 0:
         raise StructureError("is empty", where=str(path), expected=found.name)
     return found
 

@@ -78,7 +78,7 @@ def read_sources(
         except StructureError as error:
             yield Failure(str(path), _reason(error))
             continue
-        files = _files_by_id(path) if path.is_dir() else {}
+        files = _files_by_id(path) if os.path.isdir(path) else {}
         for name, outcome in found:
             file = files.get(name.rpartition("#")[0], files.get(name, str(path)))
             if isinstance(outcome, StructureError):

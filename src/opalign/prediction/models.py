@@ -54,9 +54,9 @@ def resolve_checkpoint(model: str | os.PathLike[str] | None = None) -> Path:
     if text in available:
         return available[text]
     path = Path(text).expanduser()
-    if (path / _MARK).is_file():
+    if os.path.isfile(path / _MARK):
         return path
-    if path.exists():
+    if os.path.exists(path):
         problem = "is a folder without" if path.is_dir() else "is a file, not a folder with"
         raise CheckpointError(
             f"{problem} {_MARK}, so it is no checkpoint",

@@ -158,6 +158,9 @@ def _number(value: object) -> object:
 def _explain(problem: Any) -> str:
     location = tuple(problem["loc"])
     place = ".".join(str(part) for part in location)
+    if problem["type"] == "union_tag_not_found":
+        tag = problem["ctx"]["discriminator"]
+        return f"{place}: the key {tag} is missing, which says what kind this is"
     if problem["type"] != "extra_forbidden":
         return f"{place or 'run'}: {problem['msg']}"
     names = _field_names(TrainingConfig, location[:-1])

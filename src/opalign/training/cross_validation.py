@@ -20,14 +20,15 @@ from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.training.baselines import as_level, baselines, composition_features
 from opalign.training.config import FoldSplit, TrainingConfig
-from opalign.training.config_file import write_config
+from opalign.training.config_file import differing_keys, read_config, write_config
 from opalign.training.data import open_tables
 from opalign.training.metrics import per_material, summarize
 from opalign.training.predictions import PREDICTED_GAP
 from opalign.training.processes import Job, run_jobs
-from opalign.training.run import RESULT_FILE
+from opalign.training.run import CONFIG_FILE, RESULT_FILE
 from opalign.training.spectra import SpectraSet, join, read_spectra
 
+PLAN_FILE = "plan.json"
 DEFAULT_BROADENINGS = (Broadening("gaussian", 0.1), Broadening("gaussian", 0.3))
 
 NOTE = """\
@@ -146,12 +147,18 @@ def _claim(
     splits: Sequence[Split],
 ) -> None:
     """Write the plan, or check that what stands there is this plan (more methods may join)."""
-    path = out / "plan.json"
+    path = out / PLAN_FILE
     plan: dict[str, Any] = {
         "tables": [sha256(table.path) for table in tables],
         "folds": [split.model_dump() for split in splits],
     }
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != plan:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else plan
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"cannot be read: {error}", where=str(path), cure="choose another folder"
+        ) from error
+    if known != plan:
         raise ConfigurationError(
             "a cross-validation with other folds or of another table stands here",
             where=str(out),
@@ -165,6 +172,13 @@ def _claim(
 
 def _job(out: Path, name: str, number: int, config: TrainingConfig) -> Job:
     folder = out / "runs" / name
+    kept = folder / f"fold_{number}" / CONFIG_FILE
+    if kept.is_file() and (changed := differing_keys(read_config(kept), config)):
+        raise ConfigurationError(
+            f"the runs of {name!r} that stand here have another {', '.join(changed)}",
+            where=str(folder),
+            cure="give the changed configuration another file name, or choose another folder",
+        )
     path = write_config(folder / f"fold_{number}.yaml", config)
     return Job(
         f"{name}, fold {number}", path, folder / f"fold_{number}", folder / f"fold_{number}.log"

@@ -16,7 +16,7 @@ from opalign.files import write_text
 from opalign.model.checkpoint import Checkpoint, load_checkpoint
 from opalign.model.manifest import plain
 from opalign.spectrum.broadening import Broadening
-from opalign.training.data import Materials, build_graphs
+from opalign.training.data import Materials, build_graphs, open_tables
 from opalign.training.metrics import per_material, summarize
 from opalign.training.predictions import PREDICTED_GAP, write_predictions
 from opalign.training.spectra import SpectraSet, join, read_spectra
@@ -122,7 +122,7 @@ def evaluate(
     from opalign.training.figures import draw_figures
 
     source, out = Path(source), Path(out)
-    reference_table = SpectraTable.open(table)
+    (reference_table,) = open_tables([Path(table)])
     files: list[Path] = []
     membership: dict[str, str] = {}
     if source.is_dir():
@@ -133,23 +133,25 @@ def evaluate(
         predictions = SpectraTable.open(path)
         files.append(path)
     else:
-        predictions = SpectraTable.open(source)
+        (predictions,) = open_tables([source])
     frames: list[pd.DataFrame] = []
     summary: dict[str, Any] = {}
     for broadening in (None, *broadenings):
         for level, (frame, figures) in compare(
             predictions, [reference_table], band_gap_column, broadening
         ).items():
-            frame.insert(1, "part", [membership.get(m, "unseen") for m in frame["material_id"]])
+            other = "unseen" if membership else "unknown"
+            frame.insert(1, "part", [membership.get(m, other) for m in frame["material_id"]])
             frames.append(frame)
             summary.setdefault(level, {})[str(frame["broadening"].iloc[0])] = figures
     table_of_all = pd.concat(frames, ignore_index=True)
     files.append(write_text(out / "per_material.csv", table_of_all.to_csv(index=False)))
-    content = {"part": part if membership else "predictions", "levels": plain(summary, "metrics")}
+    scored = part if source.is_dir() else "predicted"
+    content = {"part": scored, "levels": plain(summary, "metrics")}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     files.append(write_text(out / "metrics.json", text))
     trained_on = int((table_of_all.drop_duplicates("material_id")["part"] == "train").sum())
-    files.append(write_text(out / "summary.md", summary_markdown(summary, part, trained_on)))
+    files.append(write_text(out / "summary.md", summary_markdown(summary, scored, trained_on)))
     for level in summary:
         predicted = read_spectra(predictions, level, band_gap_column=PREDICTED_GAP)
         reference = reference_for(predicted, [reference_table], band_gap_column)
@@ -167,8 +169,10 @@ def summary_markdown(summary: dict[str, Any], part: str, trained_on: int = 0) ->
             "",
         ]
     lines += [
-        "| level | broadening | materials | SC median (mean) | MAE median (mean) | MAE quartiles "
-        "| MSE median | onset MAE / eV | onset R² | ε₁(0) rel. error, median | gap MAE / eV |",
+        "Errors as median (mean).",
+        "",
+        "| level | broadening | materials | SC | MAE | MAE quartiles | MSE | onset error / eV "
+        "| onset R² | ε₁(0) relative error | gap error / eV |",
         "|---" * 11 + "|",
     ]
     for level, by_broadening in summary.items():
@@ -177,14 +181,13 @@ def summary_markdown(summary: dict[str, Any], part: str, trained_on: int = 0) ->
             static = s.get("static_dielectric_relative_error")
             lines.append(
                 f"| {level} | {broadening} | {s['materials']} "
-                f"| {s['similarity']['median']:.3f} ({s['similarity']['mean']:.3f}) "
-                f"| {s['mae']['median']:.3f} ({s['mae']['mean']:.3f}) "
+                f"| {_shown_both(s['similarity'])} | {_shown_both(s['mae'])} "
                 f"| {s['mae']['quartile_1']:.3f} – {s['mae']['quartile_3']:.3f} "
-                f"| {s['mse']['median']:.3f} "
-                f"| {_shown(onset and onset['absolute_error']['mean'])} "
+                f"| {_shown_both(s['mse'])} "
+                f"| {_shown_both(onset and onset['absolute_error'])} "
                 f"| {_shown(onset and onset['r2'])} "
-                f"| {_shown(static and static['median'])} "
-                f"| {_shown(gap and gap['absolute_error']['mean'])} |"
+                f"| {_shown_both(static)} "
+                f"| {_shown_both(gap and gap['absolute_error'])} |"
             )
     notes = {s.get("onset_left_out") for levels in summary.values() for s in levels.values()}
     lines += ["", *(f"Onsets left out: {note}." for note in sorted(n for n in notes if n))]
@@ -193,6 +196,10 @@ def summary_markdown(summary: dict[str, Any], part: str, trained_on: int = 0) ->
 
 def _shown(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def _shown_both(figures: dict[str, float] | None) -> str:
+    return f"{_shown(figures['median'])} ({_shown(figures['mean'])})" if figures else "–"
 
 
 def _membership(checkpoint: Checkpoint) -> dict[str, str]:

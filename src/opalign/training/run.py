@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,18 +13,17 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from opalign.dataset.formula import reduced_formula
 from opalign.dataset.split import PARTS, Split
 from opalign.dataset.table import SpectraTable
-from opalign.errors import ConfigurationError, DatasetError
+from opalign.errors import ConfigurationError, DatasetError, OpalignError
 from opalign.files import atomic_path, sha256, write_text
-from opalign.model.checkpoint import load_checkpoint, save_checkpoint
+from opalign.model.checkpoint import save_checkpoint
 from opalign.model.config import ModelConfig
 from opalign.model.manifest import plain
 from opalign.model.network import SpectrumModel
 from opalign.model.reference import Reference
 from opalign.training.card import model_card
-from opalign.training.config import InitialConfig, TrainingConfig
+from opalign.training.config import PretrainingConfig, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
 from opalign.training.crossvalidated import read_figures
 from opalign.training.data import (
@@ -35,11 +35,13 @@ from opalign.training.data import (
     training_grid,
 )
 from opalign.training.evaluate import compare
+from opalign.training.initial import load_initial
 from opalign.training.losses import TrainingLoss
 from opalign.training.predictions import predict_materials, write_predictions
 from opalign.training.stage import StageResult, fit_stage
 
 CONFIG_FILE = "config.yaml"
+SPLIT_FILE = "split.json"
 RESULT_FILE = "result.json"
 
 
@@ -91,23 +93,38 @@ def train(
     """
     out = Path(out)
     console = console or Console()
+    begun = (out / CONFIG_FILE).is_file()
     config = _claim(config, out, resume)
     if (out / RESULT_FILE).is_file():
-        metrics = json.loads((out / RESULT_FILE).read_text(encoding="utf-8"))
-        return RunResult(out, metrics, was_finished=True)
-    if config.cross_validated is not None:
-        read_figures(config.cross_validated, config)  # refused now, not after hours of training
-    tables = open_tables(config.data.tables)
-    split = _split(config, tables, out)
-    model_config = build_model_config(config, tables)
-    materials = load_materials(tables, model_config, config.data, config.loss)
-    parts = {name: materials.select(getattr(split, name)) for name in PARTS}
+        return RunResult(out, _read_result(out / RESULT_FILE), was_finished=True)
+    try:
+        if config.cross_validated is not None:
+            read_figures(config.cross_validated, config)  # refused now, not after hours of training
+        tables = open_tables(config.data.tables)
+        split = _split(config, tables, out)
+        model_config = build_model_config(config, tables)
+        materials = load_materials(tables, model_config, config.data, config.loss)
+        parts = {name: materials.select(getattr(split, name)) for name in PARTS}
+        network = _new_network(model_config, config.seed)
+        if config.initial is not None:
+            held_out = dict(
+                zip(
+                    [*parts["validation"].ids, *parts["test"].ids],
+                    [*parts["validation"].formulas, *parts["test"].formulas],
+                    strict=True,
+                )
+            )
+            load_initial(config.initial, network, held_out)
+    except OpalignError:
+        if not begun:
+            _release(out)
+        raise
     console.print(
         "materials: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()),
         f"on {model_config.grid}, levels {', '.join(model_config.levels)}",
     )
-    network = _new_network(model_config, config.seed)
-    _start_from(config, network, parts, out, console)
+    if config.pretraining is not None:
+        _pretrain(config, config.pretraining, network, parts, out, console)
     stage = fit_stage(
         network,
         TrainingLoss(
@@ -178,11 +195,31 @@ def _claim(config: TrainingConfig | None, out: Path, resume: bool) -> TrainingCo
     return config
 
 
+def _release(out: Path) -> None:
+    """Give the folder back: a run that could not begin must not stand in the way of the next."""
+    for name in (CONFIG_FILE, SPLIT_FILE):
+        (out / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        out.rmdir()  # only if empty
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"cannot be read: {error}",
+            where=str(path),
+            cure="delete this file and resume: the run then concludes anew",
+        ) from error
+    return metrics
+
+
 def _split(config: TrainingConfig, tables: list[SpectraTable], out: Path) -> Split:
     ids = [material_id for table in tables for material_id in table.ids]
     formulas = [formula for table in tables for formula in table.formulas]
     split = make_split(config.data.split, ids, formulas)
-    path = out / "split.json"
+    path = out / SPLIT_FILE
     if path.is_file() and Split.load(path) != split:
         raise DatasetError(
             "the tables give another split than when this run began",
@@ -199,24 +236,20 @@ def _new_network(config: ModelConfig, seed: int) -> SpectrumModel:
         return SpectrumModel(config)
 
 
-def _start_from(
+def _pretrain(
     config: TrainingConfig,
+    stage: PretrainingConfig,
     network: SpectrumModel,
     parts: dict[str, Materials],
     out: Path,
     console: Console,
 ) -> None:
-    """Load the initial checkpoint, or pretrain, or leave the weights random."""
+    """Pretrain, or take up what an earlier start of this run has pretrained."""
     held_out = [*parts["validation"].formulas, *parts["test"].formulas]
-    if config.initial is not None:
-        load_initial(config.initial, network, held_out)
-    if config.pretraining is None:
-        return
     kept = out / "state" / "pretrained.safetensors"
     if kept.is_file():
         network.load_state_dict(load_file(kept))
         return
-    stage = config.pretraining
     materials = load_pretraining(stage, network.config, held_out, config.data.graph_cache)
     console.print(f"pretraining on {len(materials)} materials")
     fit_stage(
@@ -239,46 +272,6 @@ def _start_from(
     )
     with atomic_path(kept) as temporary:
         save_file({n: v.contiguous() for n, v in network.state_dict().items()}, temporary)
-
-
-def load_initial(config: InitialConfig, network: SpectrumModel, held_out: list[str]) -> None:
-    """Copy the weights of a checkpoint into ``network``.
-
-    Raises
-    ------
-    DatasetError
-        The checkpoint has seen ``held_out`` formulas in training.
-    ConfigurationError
-        Its network has other sizes.
-    """
-    checkpoint = load_checkpoint(config.checkpoint)
-    where = str(config.checkpoint)
-    if not config.allow_seen:
-        if checkpoint.reference is None:
-            raise DatasetError(
-                "the checkpoint does not say which materials it was trained on",
-                where=where,
-                cure="set initial.allow_seen, if you know that none of them is tested here",
-            )
-        seen = {reduced_formula(f) for f in checkpoint.reference.formulas} & set(held_out)
-        if seen:
-            raise DatasetError(
-                f"the checkpoint was trained on {len(seen)} formulas of this run's validation and "
-                f"test materials, among them {min(seen)}",
-                where=where,
-                cure="use the same split (data.split.method: file) for both, or set "
-                "initial.allow_seen",
-            )
-    source = checkpoint.model if config.parts == "all" else checkpoint.model.encoder
-    target = network if config.parts == "all" else network.encoder
-    try:
-        target.load_state_dict(source.state_dict())
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"the weights do not fit this network: {str(error).splitlines()[-1].strip()}",
-            where=where,
-            cure="give this run that checkpoint's model section, or take initial.parts: encoder",
-        ) from error
 
 
 def _conclude(

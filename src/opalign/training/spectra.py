@@ -80,15 +80,15 @@ class SpectraSet:
             real=broaden(self.real, self.grid, extra, "even"),
         )
 
-    def resampled(self, grid: EnergyGrid) -> SpectraSet:
-        """On another grid within this one, by linear interpolation."""
+    def resampled(self, grid: EnergyGrid, where: str | None = None) -> SpectraSet:
+        """On another grid within this one, by linear interpolation; ``where`` serves messages."""
         if grid == self.grid:
             return self
         return replace(
             self,
             grid=grid,
-            imaginary=resample(self.imaginary, self.grid, grid),
-            real=resample(self.real, self.grid, grid),
+            imaginary=resample(self.imaginary, self.grid, grid, where),
+            real=resample(self.real, self.grid, grid, where),
         )
 
     @property
@@ -118,12 +118,13 @@ class SpectraSet:
         return self.real[:, 0]
 
 
-def resample(values: Array, old: EnergyGrid, new: EnergyGrid) -> Array:
+def resample(values: Array, old: EnergyGrid, new: EnergyGrid, where: str | None = None) -> Array:
     """Interpolate ``values`` (..., n) linearly from one grid to another within it."""
     slack = 1e-9 * old.stop
     if new.start < old.start - slack or new.stop > old.stop + slack:
         raise DatasetError(
             f"spectra on {old} do not reach over {new}",
+            where=where,
             expected="a window within that of the spectra",
             cure="give model.grid a smaller window",
         )
@@ -163,7 +164,7 @@ def read_spectra(
         )
     info = table.levels[level]
     extra = None
-    if broadening is not None:
+    if broadening is not None and broadening != info.broadening:
         extra = effective_broadening(info.broadening, table.grid).remaining(broadening)
         extra = None if extra.shape == "none" else extra
     if band_gap_column is not None and band_gap_column in table.schema.scalars:
@@ -181,7 +182,7 @@ def read_spectra(
         real_known=info.has_real,
         band_gap=band_gap,
     )
-    return spectra if grid is None else spectra.resampled(grid)
+    return spectra if grid is None else spectra.resampled(grid, str(table.path))
 
 
 def join(sets: Sequence[SpectraSet]) -> SpectraSet:

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from opalign.errors import ConfigurationError
+from opalign.errors import ConfigurationError, StorageError
 from opalign.model.network import SpectrumModel
 from opalign.training.callbacks import BestWeights, Reporter, StateWriter
 from opalign.training.config import OptimizerConfig, TrainingConfig
@@ -62,6 +62,8 @@ def fit_stage(
     ------
     ConfigurationError
         A GPU is asked for where there is none, or training diverged.
+    StorageError
+        State or logs cannot be written.
     KeyboardInterrupt
         Someone stopped it; the state of the last epochs is on disk.
     """
@@ -98,6 +100,19 @@ def fit_stage(
                 cure="start a new run with a lower optimizer.learning_rate or with "
                 "optimizer.gradient_clip",
             ) from error
+        except OSError as error:
+            if error.errno is None:
+                raise  # nothing that the operating system said
+            raise StorageError(
+                f"could not be written: {error.strerror}",
+                where=str(error.filename or logs),
+                cure="free some space, then continue with --resume",
+            ) from error
+    if not best.weights:
+        raise ConfigurationError(
+            f"the validation loss was no finite number in any {title}",
+            cure="start a new run with a lower optimizer.learning_rate",
+        )
     network.load_state_dict(best.weights)
     network.cpu().eval()
     return StageResult(best.epoch, best.loss, len(best.history))

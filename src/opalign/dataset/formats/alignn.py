@@ -81,6 +81,13 @@ def import_alignn(
         used is skipped and reported.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(
+            "is a file" if folder.exists() else "there is no such folder",
+            where=str(folder),
+            expected=f"a folder with {CSV_NAME} and structure files",
+            cure="give the folder that ALIGNN takes as --root_dir",
+        )
     about = _about(folder, target, level, grid, broadening, floor, unit, licence, source, citation)
     listing = folder / CSV_NAME
     if not listing.is_file():
