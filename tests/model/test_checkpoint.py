@@ -212,7 +212,7 @@ class TestWriting:
             write(tmp_path, overwrite=True)
         assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
-    @pytest.mark.parametrize("step", ["save_file", "write_reference", "write_manifest"])
+    @pytest.mark.parametrize("step", ["save", "write_reference", "write_manifest"])
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_a_crash_changes_nothing(self, tmp_path, monkeypatch, step, overwrite):
         if overwrite:
@@ -227,6 +227,18 @@ class TestWriting:
         assert [path.name for path in tmp_path.iterdir()] == (["tiny"] if overwrite else [])
         if overwrite:
             assert load_checkpoint(tmp_path / "tiny").identifier == before
+
+    def test_a_disk_that_is_full_in_earnest(self, tmp_path):
+        """A limit on the size of files stops the writing of weights as a full disk does."""
+        resource = pytest.importorskip("resource", reason="limits are those of Unix")
+        former = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[1]))
+        try:
+            with pytest.raises(StorageError, match="File too large"):
+                write(tmp_path / "tiny")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_failed_move_puts_the_old_one_back(self, folder, monkeypatch):
         before = load_checkpoint(folder).identifier

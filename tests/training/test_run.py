@@ -386,7 +386,7 @@ def test_a_full_disk_is_told_and_the_run_resumes(tiny, tmp_path, silent, monkeyp
         elif where == "logs":
             context.setattr(TensorBoardLogger, "log_metrics", full)
         else:
-            context.setattr("opalign.model.checkpoint.save_file", full)
+            context.setattr("opalign.model.checkpoint.save", full)
         with pytest.raises(StorageError, match="No space left"):
             train(config, tmp_path / "parts", console=silent)
         assert not (tmp_path / "parts" / "result.json").exists()

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from opalign.errors import CheckpointError, StorageError
@@ -145,10 +145,9 @@ def save_checkpoint(
     metrics, splits = plain(metrics, "metrics"), plain(splits, "splits")
     try:
         with _replacing(folder) as temporary:
-            save_file(tensors, temporary / WEIGHTS)
+            # Not save_file: its errors are not the system's, and its files nobody else may read.
+            (temporary / WEIGHTS).write_bytes(save(tensors))
             write_json(temporary / METRICS, metrics)
-            # safetensors keeps its files from everybody else; a checkpoint is there to be shared.
-            shutil.copymode(temporary / METRICS, temporary / WEIGHTS)
             write_json(temporary / SPLITS, splits)
             (temporary / CARD).write_text(card, encoding="utf-8")
             if reference is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from opalign.dataset.split import PARTS, Split
 from opalign.dataset.table import SpectraTable
@@ -271,7 +271,8 @@ def _pretrain(
         console=console,
     )
     with atomic_path(kept) as temporary:
-        save_file({n: v.contiguous() for n, v in network.state_dict().items()}, temporary)
+        # Not save_file, whose errors are not the system's.
+        temporary.write_bytes(save({n: v.contiguous() for n, v in network.state_dict().items()}))
 
 
 def _conclude(
