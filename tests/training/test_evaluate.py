@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from opalign.dataset.table import SpectraTable
+from opalign.dataset.write import write_table
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.model.checkpoint import load_checkpoint
 from opalign.spectrum.broadening import Broadening
@@ -162,3 +163,17 @@ def test_a_broken_table_is_named(run, spectra_path, tmp_path):
     path = spoiled(spectra_path, tmp_path / "spoiled.parquet", float("nan"))
     with pytest.raises(DatasetError, match="rocksalt-SrO"):
         evaluate(run.checkpoint, path, tmp_path / "out", part="all")
+
+
+def test_a_polymorph_under_another_id_is_not_called_unseen(run, spectra_path, tmp_path, no_figures):
+    table = SpectraTable.open(spectra_path)
+    rows = [{**row, "material_id": f"other-{row['material_id']}"} for row in table.rows()]
+    path = write_table(tmp_path / "renamed.parquet", table.schema, rows)
+    found = evaluate(run.checkpoint, path, tmp_path / "out", part="all")
+    splits = load_checkpoint(run.checkpoint).splits
+    part = dict(zip(found.per_material["material_id"], found.per_material["part"], strict=True))
+    assert part == {
+        f"other-{m}": "training formula" if m in splits["train"] else "unseen" for m in table.ids
+    }
+    text = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert f"{len(splits['train'])} of these materials share their formula" in text

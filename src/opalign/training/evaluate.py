@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,8 @@ from opalign.training.spectra import SpectraSet, join, read_spectra
 
 Part = Literal["test", "validation", "train", "all"]
 GAP_COLUMN = "direct_gap_eV"
+TRAINING_FORMULA = "training formula"
+"""Label of a material that is not a training material, but a polymorph or duplicate of one."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,10 @@ def evaluate(
     source, out = Path(source), Path(out)
     (reference_table,) = open_tables([Path(table)])
     files: list[Path] = []
-    membership: dict[str, str] = {}
+    part_of: Callable[[str, str], str] = _unknown_part
     if source.is_dir():
         checkpoint = load_checkpoint(source)
-        membership = _membership(checkpoint)
+        part_of = _membership(checkpoint)
         chosen = _chosen_ids(checkpoint, reference_table, part)
         path = _predict(checkpoint, reference_table.select(chosen), out / "predictions.parquet")
         predictions = SpectraTable.open(path)
@@ -140,8 +143,8 @@ def evaluate(
         for level, (frame, figures) in compare(
             predictions, [reference_table], band_gap_column, broadening
         ).items():
-            other = "unseen" if membership else "unknown"
-            frame.insert(1, "part", [membership.get(m, other) for m in frame["material_id"]])
+            pairs = zip(frame["material_id"], frame["formula"], strict=True)
+            frame.insert(1, "part", [part_of(m, formula) for m, formula in pairs])
             frames.append(frame)
             summary.setdefault(level, {})[str(frame["broadening"].iloc[0])] = figures
     table_of_all = pd.concat(frames, ignore_index=True)
@@ -150,8 +153,8 @@ def evaluate(
     content = {"part": scored, "levels": plain(summary, "metrics")}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     files.append(write_text(out / "metrics.json", text))
-    trained_on = int((table_of_all.drop_duplicates("material_id")["part"] == "train").sum())
-    files.append(write_text(out / "summary.md", summary_markdown(summary, scored, trained_on)))
+    seen = table_of_all.drop_duplicates("material_id")["part"].value_counts().to_dict()
+    files.append(write_text(out / "summary.md", summary_markdown(summary, scored, seen)))
     for level in summary:
         predicted = read_spectra(predictions, level, band_gap_column=PREDICTED_GAP)
         reference = reference_for(predicted, [reference_table], band_gap_column)
@@ -159,13 +162,21 @@ def evaluate(
     return Evaluation(out, table_of_all, summary, tuple(files))
 
 
-def summary_markdown(summary: dict[str, Any], part: str, trained_on: int = 0) -> str:
-    """Write the summary as a Markdown table, one row per level and broadening."""
+def summary_markdown(summary: dict[str, Any], part: str, seen: Mapping[str, int]) -> str:
+    """Write the summary as a Markdown table, one row per level and broadening.
+
+    ``seen`` counts the materials by the part of the model's split that they belong to.
+    """
     lines = [f"# Evaluation: {part} materials", ""]
-    if trained_on:
+    known = {
+        "were used in training": seen.get("train", 0),
+        "share their formula with training materials": seen.get(TRAINING_FORMULA, 0),
+    }
+    if any(known.values()):
+        counts = ", ".join(f"{n} of these materials {what}" for what, n in known.items() if n)
         lines += [
-            f"**{trained_on} of these materials were used in training: the figures below are no "
-            "measure of what the model knows of unseen materials.**",
+            f"**{counts}: the figures below are no measure of what the model knows of unseen "
+            "materials.**",
             "",
         ]
     lines += [
@@ -202,12 +213,24 @@ def _shown_both(figures: dict[str, float] | None) -> str:
     return f"{_shown(figures['median'])} ({_shown(figures['mean'])})" if figures else "–"
 
 
-def _membership(checkpoint: Checkpoint) -> dict[str, str]:
-    return {
+def _unknown_part(material_id: str, formula: str) -> str:
+    """Stand in for :func:`_membership` where predictions come without their model."""
+    return "unknown"
+
+
+def _membership(checkpoint: Checkpoint) -> Callable[[str, str], str]:
+    """Tell the part of the checkpoint's split that a material, by id and formula, belongs to."""
+    parts = {
         material_id: part
         for part in ("train", "validation", "test")
         for material_id in checkpoint.splits.get(part, [])
     }
+    formulas = set(checkpoint.reference.formulas) if checkpoint.reference else set()
+
+    def part_of(material_id: str, formula: str) -> str:
+        return parts.get(material_id, TRAINING_FORMULA if formula in formulas else "unseen")
+
+    return part_of
 
 
 def _chosen_ids(checkpoint: Checkpoint, table: SpectraTable, part: Part) -> list[str]:
