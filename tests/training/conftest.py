@@ -106,7 +106,10 @@ def spectra_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scalars_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gaps and static dielectric constants of the same crystals and of one more formula."""
     schema = TableSchema(
-        scalars={"band_gap_eV": ScalarInfo(unit="eV"), "dielectric_electronic": ScalarInfo()}
+        scalars={"band_gap_eV": ScalarInfo(unit="eV"), "dielectric_electronic": ScalarInfo()},
+        licence="CC-BY-4.0",
+        source="textbook scalars",
+        citation="A. Author, 2020",
     )
     more = Structure(Lattice.cubic(2.9), ["Sr", "S"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     rows = [

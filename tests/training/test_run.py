@@ -445,3 +445,12 @@ def test_what_a_first_stage_may_have_seen_is_not_tested(tiny, tmp_path, silent, 
     }
     with pytest.raises(DatasetError, match="first stage"):
         train(tiny(epochs=1, **changes), tmp_path / "other", console=silent)
+
+
+def test_the_card_names_the_source_and_licence_of_both_stages(tiny, tmp_path, silent, scalars_path):
+    config = tiny(epochs=1, pretraining={"table": str(scalars_path), "epochs": 1})
+    kept = load_checkpoint(train(config, tmp_path / "run", console=silent).checkpoint)
+    for text in ("Lorentz oscillators", "CC0", "textbook scalars", "CC-BY-4.0", "A. Author, 2020"):
+        assert text in kept.card
+    assert kept.training["pretraining_table"]["licence"] == "CC-BY-4.0"
+    assert len(kept.training["pretraining_table"]["sha256"]) == 64

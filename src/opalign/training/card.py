@@ -26,6 +26,7 @@ def model_card(
     tables: list[SpectraTable],
     split: Split,
     metrics: dict[str, Any],
+    pretraining_table: SpectraTable | None = None,
 ) -> str:
     """Markdown text of the card, ``README.md`` of a checkpoint."""
     model = network.config
@@ -40,8 +41,12 @@ def model_card(
         "",
     ]
     for table in tables:
-        lines.append(f"- {table.path.name}, {len(table)} materials: {table.source or 'no source'}")
-        lines.append(f"  Licence: {table.licence or 'not stated'}. {table.citation}".rstrip())
+        lines += _source(table, f"{len(table)} materials")
+    if pretraining_table is not None:
+        lines += _source(
+            pretraining_table,
+            "for a first stage on its scalars, without the formulas of validation and test",
+        )
     lines += [
         "",
         f"- Levels: {_levels(tables, model.levels)}",
@@ -51,15 +56,17 @@ def model_card(
         f"{len(split.validation)} validation, {len(split.test)} test materials. Their ids are in "
         "`splits.json`.",
     ]
-    if config.pretraining is not None:
-        lines.append(
-            f"- Pretrained on scalars of {config.pretraining.table.name}, without the formulas of "
-            "validation and test."
-        )
     if config.initial is not None:
         lines.append(f"- Started from the weights of {config.initial.checkpoint.name}.")
     lines += ["", "## Figures", "", *_figures(metrics), "", "## Limits", "", LIMITS]
     return "\n".join(lines)
+
+
+def _source(table: SpectraTable, use: str) -> list[str]:
+    return [
+        f"- {table.path.name}, {use}: {table.source or 'no source'}",
+        f"  Licence: {table.licence or 'not stated'}. {table.citation}".rstrip(),
+    ]
 
 
 def _levels(tables: list[SpectraTable], levels: tuple[str, ...]) -> str:

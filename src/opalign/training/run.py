@@ -303,24 +303,18 @@ def _conclude(
     features = predict_materials(network, reference)["features"]
     training = {
         "config": _portable(config),
-        "tables": [
-            {
-                "name": table.path.name,
-                "sha256": sha256(table.path),
-                "licence": table.licence,
-                "source": table.source,
-                "citation": table.citation,
-            }
-            for table in tables
-        ],
+        "tables": [_source_of(table) for table in tables],
     }
+    first = None if config.pretraining is None else SpectraTable.open(config.pretraining.table)
+    if first is not None:
+        training["pretraining_table"] = _source_of(first)
     save_checkpoint(
         result.checkpoint,
         network,
         elements={int(z) for graph in reference.graphs for z in graph.atomic_numbers},
         metrics=metrics,
         splits=split.model_dump(),
-        card=model_card(config, network, tables, split, metrics),
+        card=model_card(config, network, tables, split, metrics, first),
         reference=Reference(reference.ids, reference.formulas, features.astype("float32")),
         training=training,
         overwrite=result.checkpoint.exists(),
@@ -328,6 +322,16 @@ def _conclude(
     text = json.dumps(metrics, indent=1, ensure_ascii=False)
     write_text(out / RESULT_FILE, text + "\n")
     return result
+
+
+def _source_of(table: SpectraTable) -> dict[str, str]:
+    return {
+        "name": table.path.name,
+        "sha256": sha256(table.path),
+        "licence": table.licence,
+        "source": table.source,
+        "citation": table.citation,
+    }
 
 
 def _portable(config: TrainingConfig) -> dict[str, Any]:
