@@ -162,7 +162,7 @@ def evaluate(
     return Evaluation(out, table_of_all, summary, tuple(files))
 
 
-def summary_markdown(summary: dict[str, Any], part: str, seen: Mapping[str, int]) -> str:
+def summary_markdown(summary: dict[str, Any], part: str, seen: Mapping[Any, int]) -> str:
     """Write the summary as a Markdown table, one row per level and broadening.
 
     ``seen`` counts the materials by the part of the model's split that they belong to.
