@@ -454,3 +454,13 @@ def test_the_card_names_the_source_and_licence_of_both_stages(tiny, tmp_path, si
         assert text in kept.card
     assert kept.training["pretraining_table"]["licence"] == "CC-BY-4.0"
     assert len(kept.training["pretraining_table"]["sha256"]) == 64
+
+
+def test_a_damaged_state_is_named(tiny, tmp_path, silent, interrupt):
+    interrupt(2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), tmp_path / "run", console=silent)
+    state = tmp_path / "run" / "state" / "last.ckpt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(StorageError, match=r"last\.ckpt: the state of the run cannot be read"):
+        train(None, tmp_path / "run", resume=True, console=silent)

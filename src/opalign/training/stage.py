@@ -63,7 +63,7 @@ def fit_stage(
     ConfigurationError
         A GPU is asked for where there is none, or training diverged.
     StorageError
-        State or logs cannot be written.
+        State or logs cannot be written, or the state cannot be read.
     KeyboardInterrupt
         Someone stopped it; the state of the last epochs is on disk.
     """
@@ -87,7 +87,7 @@ def fit_stage(
                 task,
                 loader(training, batch_size, shuffle_seed=run.seed),
                 None if validation is None else loader(validation, batch_size),
-                ckpt_path=str(writer.path) if writer.path.is_file() else None,
+                ckpt_path=_readable(writer.path),
                 # Tensors and plain values alone: a state is read without running code of a file.
                 weights_only=True,
             )
@@ -116,6 +116,28 @@ def fit_stage(
     network.load_state_dict(best.weights)
     network.cpu().eval()
     return StageResult(best.epoch, best.loss, len(best.history))
+
+
+def _readable(state: Path) -> str | None:
+    """Return the path of a state to resume from, None if there is none.
+
+    Raises
+    ------
+    StorageError
+        There is one, and it is damaged.
+    """
+    if not state.is_file():
+        return None
+    try:
+        torch.load(state, map_location="cpu", weights_only=True)
+    # A damaged file may provoke any error in torch's reader.
+    except Exception as error:
+        raise StorageError(
+            f"the state of the run cannot be read: {str(error).strip().splitlines()[0][:200]}",
+            where=str(state),
+            cure="copy it again, or delete it and resume: training then begins anew",
+        ) from error
+    return str(state)
 
 
 def _trainer(
