@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -138,6 +139,12 @@ def test_finished_runs_of_another_configuration_are_not_taken_for_this_one(
     tiny, tmp_path, silent, in_this_process
 ):
     cross_validate({"one": tiny(epochs=1)}, None, tmp_path, folds=2, console=silent)
+    moved = tmp_path / "moved.parquet"
+    shutil.copy(tiny().data.tables[0], moved)
+    elsewhere = tiny(epochs=1, data__tables=str(moved), num_threads=2)
+    in_this_process.clear()
+    cross_validate({"one": elsewhere}, None, tmp_path, folds=2, console=silent)
+    assert in_this_process == [], "the same table elsewhere makes no other run"
     before = (tmp_path / "runs" / "one" / "fold_1.yaml").read_text(encoding="utf-8")
     with pytest.raises(ConfigurationError, match="another epochs"):
         cross_validate({"one": tiny(epochs=2)}, None, tmp_path, folds=2, console=silent)

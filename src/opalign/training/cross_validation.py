@@ -21,6 +21,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.training.baselines import as_level, baselines, composition_features
 from opalign.training.config import FoldSplit, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
+from opalign.training.crossvalidated import IRRELEVANT
 from opalign.training.data import open_tables
 from opalign.training.metrics import per_material, summarize
 from opalign.training.predictions import PREDICTED_GAP
@@ -173,7 +174,9 @@ def _claim(
 def _job(out: Path, name: str, number: int, config: TrainingConfig) -> Job:
     folder = out / "runs" / name
     kept = folder / f"fold_{number}" / CONFIG_FILE
-    if kept.is_file() and (changed := differing_keys(read_config(kept), config)):
+    known = read_config(kept) if kept.is_file() else config
+    changed = [key for key in differing_keys(known, config) if not key.startswith(IRRELEVANT)]
+    if changed:
         raise ConfigurationError(
             f"the runs of {name!r} that stand here have another {', '.join(changed)}",
             where=str(folder),

@@ -27,7 +27,7 @@ FIGURES = {
 
 #: What may differ between the folds' runs and this one without making it another method. Tables
 #: are compared by content, wherever they lie.
-_IRRELEVANT = (
+IRRELEVANT = (
     "data.tables",
     "data.split",
     "data.graph_cache",
@@ -59,7 +59,7 @@ def read_figures(reported: CrossValidatedConfig, config: TrainingConfig) -> list
             expected=f"summary.csv and runs/{reported.method}/fold_1.yaml",
             cure="run `opalign crossvalidate` to its end, or leave out cross_validated",
         ) from error
-    differing = [key for key in differing_keys(kept, config) if not key.startswith(_IRRELEVANT)]
+    differing = [key for key in differing_keys(kept, config) if not key.startswith(IRRELEVANT)]
     if tables != [sha256(table) for table in config.data.tables]:
         differing.append("content of data.tables")
     if differing:
