@@ -78,7 +78,7 @@ class SpectraReader:
                 epsilon = epsilon_from_log_absorption(values, grid, info.floor)
                 values = epsilon.real if part == "re" else epsilon.imag
             elif not stored:
-                values = np.asarray(real_from_imaginary(values, grid))
+                values = np.asarray(real_from_imaginary(values, grid, beyond="cubic"))
             if broadening is not None:
                 # ε₁ is even and ε₂ odd in E; each is continued through zero accordingly.
                 values = broaden(values, grid, broadening, "even" if part == "re" else "odd")
@@ -126,7 +126,7 @@ class SpectraReader:
             if info.has_real:
                 real = values[spectrum_column(level, "re", component)]
             else:
-                real = np.asarray(real_from_imaginary(imaginary, grid))
+                real = np.asarray(real_from_imaginary(imaginary, grid, beyond="cubic"))
                 # Kramers–Kronig gives 1 for vacuum, which off the diagonal is 0.
                 real = real if component in (*DIAGONAL, "mean") else real - 1.0
             components[component] = real + 1j * imaginary
