@@ -116,7 +116,7 @@ class TestEdgeGatedConvolution:
                 nn.init.normal_(part.bias)
         if at_once:
             # As on another device than a CPU.
-            monkeypatch.setattr(layer, "_blockwise", layer._at_once)
+            monkeypatch.setattr(layer, "_blockwise", lambda *given: layer._at_once(*given[:4]))
         nodes, edges = double(5, size), double(14, size)
         new_nodes, new_edges = layer(nodes, edges, index)
 
@@ -161,7 +161,7 @@ class TestEdgeGatedConvolution:
             return [parameter.grad.clone() for parameter in layer.parameters()]
 
         found = gradients()
-        monkeypatch.setattr(layer, "_blockwise", layer._at_once)
+        monkeypatch.setattr(layer, "_blockwise", lambda *given: layer._at_once(*given[:4]))
         torch.testing.assert_close(found, gradients(), rtol=1e-10, atol=1e-12)
 
     def test_mixed_precision(self):
@@ -235,3 +235,21 @@ class TestPooling:
 )
 def test_normalization(kind, expected):
     assert isinstance(normalization(kind, 4), expected)
+
+
+def test_edges_are_overwritten_only_where_allowed_and_without_gradient():
+    torch.manual_seed(3)
+    convolution = EdgeGatedConvolution(8, "layer")
+    nodes, edges = torch.randn(5, 8), torch.randn(12, 8)
+    index = torch.stack([torch.randint(0, 5, (12,)), torch.randint(0, 5, (12,)).sort().values])
+    before = edges.clone()
+    with torch.no_grad():
+        expected = convolution(nodes, edges, index)
+        assert torch.equal(edges, before), "the caller's edges are left alone"
+        scratch = edges.clone()
+        found = convolution(nodes, scratch, index, overwrite=True)
+    assert found[1].data_ptr() == scratch.data_ptr()
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
+    trained = convolution(nodes, edges, index, overwrite=True)
+    assert torch.equal(edges, before), "a gradient still needs them"
+    torch.testing.assert_close(trained, expected)

@@ -70,16 +70,20 @@ class AlignnEncoder(nn.Module):
         bonds = self._embed(self.bond_embedding, batch[keys.BOND_LENGTH])
         bond_index = batch[keys.BOND_INDEX]
         layers: list[Tensor] = []
+        # Bonds and angles are this method's own, and nobody sees what they were a layer ago.
+        overwrite = not torch.is_grad_enabled()
         if len(self.alignn_angle_convolutions):
             angles = self._embed(self.angle_embedding, batch[keys.ANGLE_COSINE])
         for number, convolution in enumerate(self.alignn_bond_convolutions):
-            atoms, bonds = convolution(atoms, bonds, bond_index)
+            atoms, bonds = convolution(atoms, bonds, bond_index, overwrite=overwrite)
             if number < len(self.alignn_angle_convolutions):
                 angle_convolution = self.alignn_angle_convolutions[number]
-                bonds, angles = angle_convolution(bonds, angles, batch[keys.ANGLE_INDEX])
+                bonds, angles = angle_convolution(
+                    bonds, angles, batch[keys.ANGLE_INDEX], overwrite=overwrite
+                )
             layers.append(atoms)
         for convolution in self.graph_convolutions:
-            atoms, bonds = convolution(atoms, bonds, bond_index)
+            atoms, bonds = convolution(atoms, bonds, bond_index, overwrite=overwrite)
             layers.append(atoms)
         return dict(zip(self.layer_names, layers, strict=True))
 

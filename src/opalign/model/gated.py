@@ -41,7 +41,9 @@ class GatedInputs(NamedTuple):
     """(d,)"""
 
 
-def gated_sum(inputs: GatedInputs, index: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+def gated_sum(
+    inputs: GatedInputs, index: Tensor, epsilon: float, *, overwrite: bool = False
+) -> tuple[Tensor, Tensor]:
     """Sum gates and gated values over the edges that end at a node, and update the edges.
 
     With m = from_source's gate + from_target + linear(edges), σ = sigmoid(m)
@@ -54,6 +56,9 @@ def gated_sum(inputs: GatedInputs, index: Tensor, epsilon: float) -> tuple[Tenso
         (2, E) source and target of each edge.
     epsilon
         Of the layer norm.
+    overwrite
+        Without gradients and with a norm, write the updated edges over the old ones: fresh memory
+        of that size costs more than the addition.
 
     Returns
     -------
@@ -62,17 +67,21 @@ def gated_sum(inputs: GatedInputs, index: Tensor, epsilon: float) -> tuple[Tenso
     """
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         return _GatedSum.apply(*inputs, index, epsilon)
-    return _forward(inputs, index, epsilon, None)
+    return _forward(inputs, index, epsilon, None, overwrite)
 
 
 def _forward(
-    inputs: GatedInputs, index: Tensor, epsilon: float, messages: Tensor | None
+    inputs: GatedInputs,
+    index: Tensor,
+    epsilon: float,
+    messages: Tensor | None,
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Results of :func:`gated_sum`; the messages are written to ``messages`` (E, d) if given."""
     from_source, from_target, edges, weight, bias, scale, shift = inputs
     size = edges.shape[1]
     sums = torch.zeros_like(from_source)
-    result = torch.empty_like(edges)
+    result = edges if overwrite and scale is not None else torch.empty_like(edges)
     if scale is None:
         messages = result
     at_target = from_target + bias

@@ -105,14 +105,20 @@ class EdgeGatedConvolution(nn.Module):
         self.node_norm = normalization(norm, features)
         self.edge_norm = normalization(norm, features) if update_edges else None
 
-    def forward(self, nodes: Tensor, edges: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Update ``nodes`` (N, d) and ``edges`` (E, d); ``index`` (2, E) is sorted by target."""
+    def forward(
+        self, nodes: Tensor, edges: Tensor, index: Tensor, *, overwrite: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Update ``nodes`` (N, d) and ``edges`` (E, d); ``index`` (2, E) is sorted by target.
+
+        ``overwrite`` allows the memory of ``edges`` to be used for the result where no gradient
+        is wanted, for a caller who has no further use for them.
+        """
         size = self.features
         projected = self.node_projection(nodes)
         parts = projected.split((2 * size, size, size), dim=1)
         own = parts[2]
         if edges.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            sums, edges = self._blockwise(parts[0], parts[1], edges, index)
+            sums, edges = self._blockwise(parts[0], parts[1], edges, index, overwrite)
         else:
             sums, edges = self._at_once(parts[0], parts[1], edges, index)
         gathered = sums[:, size:] / (sums[:, :size] + 1e-6)
@@ -132,7 +138,12 @@ class EdgeGatedConvolution(nn.Module):
         return sums, self._updated(edges, message)
 
     def _blockwise(
-        self, from_source: Tensor, from_target: Tensor, edges: Tensor, index: Tensor
+        self,
+        from_source: Tensor,
+        from_target: Tensor,
+        edges: Tensor,
+        index: Tensor,
+        overwrite: bool,
     ) -> tuple[Tensor, Tensor]:
         """Do as :meth:`_at_once`, some twice as fast on a CPU."""
         norm, linear = self.edge_norm, self.edge_gate
@@ -140,7 +151,7 @@ class EdgeGatedConvolution(nn.Module):
             inputs = GatedInputs(
                 from_source, from_target, edges, linear.weight, linear.bias, norm.weight, norm.bias
             )
-            return gated_sum(inputs, index, norm.eps)
+            return gated_sum(inputs, index, norm.eps, overwrite=overwrite)
         inputs = GatedInputs(
             from_source, from_target, edges, linear.weight, linear.bias, None, None
         )
