@@ -104,6 +104,31 @@ def test_k_nearest_agrees_with_brute_force(crystal, k, tolerance):
     assert as_set(k_nearest_neighbors(lattice, cartesian, k, tolerance)) == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(crystals(), st.floats(1.5, 5.5), st.sampled_from(["MOST_IMAGES", "MOST_COMPARISONS"]))
+def test_both_searches_find_the_same_bonds_in_the_same_order(crystal, cutoff, limit):
+    """Small cells are searched by comparing all, others by cell lists; where they meet, no step."""
+    lattice, cartesian = crystal
+    lengths = brute_force(lattice, cartesian, cutoff + EDGE).values()
+    assume(all(abs(length - cutoff) > EDGE for length in lengths))
+    compared = radius_neighbors(lattice, cartesian, cutoff)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbors, limit, 0)
+        listed = radius_neighbors(lattice, cartesian, cutoff)
+    for one, other in zip(compared, listed, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_small_cells_are_compared_and_large_ones_listed():
+    small = neighbors._compare_all(ROCK_SALT, ROCK_SALT_ATOMS, 3.0)
+    assert small is not None
+    assert len(small[0]) == 2 * 6 + 2 * 12
+    many = np.random.default_rng(0).random((400, 3)) * 20.0
+    assert neighbors._compare_all(np.eye(3) * 20.0, many, 3.0) is None
+    # One atom, but a cutoff that reaches over a great many images.
+    assert neighbors._compare_all(np.diag([1.0, 1.0, 40.0]), np.zeros((1, 3)), 20.0) is None
+
+
 @settings(max_examples=40, deadline=None)
 @given(crystals(), st.integers(1, 12))
 def test_every_bond_has_its_opposite_and_bonds_are_sorted(crystal, k):

@@ -137,7 +137,8 @@ def build_graph_from_arrays(
         volume=volume,
         has_angles=settings.angles,
     )
-    if graph.num_bonds and graph.bond_length.min() < MINIMUM_DISTANCE:
+    squared = np.einsum("ij,ij->i", bonds.vector, bonds.vector)
+    if squared.min(initial=np.inf) < MINIMUM_DISTANCE**2:
         check_distances(lattice, cartesian, numbers)
     return graph
 

@@ -1,13 +1,15 @@
 """Periodic neighbour lists: all neighbours within a radius, or the k nearest in whole shells.
 
-The search itself is done by vesin (cell lists in C++, on cells of 20 atoms twice as fast as
-matscipy); this module fixes the conventions (direction, order, images of atoms as given), reduces
-skewed cells first, and adds the k nearest neighbours, which vesin does not have.
+Small cells, as most are, compare every atom with every image near the cell, in a few array
+operations; all others go to vesin (cell lists in C++), whose call alone takes longer than a small
+cell needs. This module fixes the conventions (direction, order, images of atoms as given), reduces
+skewed cells first, and adds the k nearest neighbours.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,10 @@ GROWTH = 1.4
 # Volume over |a||b||c| below which a cell is reduced before the search, whose cost grows with the
 # number of images; hardly any published structure is below.
 SKEWED = 0.1
+# Images of atoms, and comparisons of atoms with images, up to which comparing all is the faster
+# search.
+MOST_IMAGES = 20_000
+MOST_COMPARISONS = 100_000
 
 
 class NeighborList(NamedTuple):
@@ -57,7 +63,7 @@ def radius_neighbors(lattice: ArrayLike, cartesian: ArrayLike, cutoff: float) ->
     lattice = np.ascontiguousarray(lattice, dtype=np.float64)
     cartesian = np.ascontiguousarray(cartesian, dtype=np.float64)
     pairs, lengths = _search(lattice, cartesian, cutoff + ROUNDING)
-    return _chosen(pairs, lengths <= cutoff + ROUNDING, len(cartesian))
+    return _chosen(pairs, lengths <= cutoff + ROUNDING)
 
 
 def k_nearest_neighbors(
@@ -93,7 +99,7 @@ def k_nearest_neighbors(
     # Both directions of a bond have the very same length, so asking for the more generous end
     # keeps both or neither.
     limit = np.maximum(farthest[pairs.source], farthest[pairs.target]) + margin
-    return _chosen(pairs, lengths <= limit, count)
+    return _chosen(pairs, lengths <= limit)
 
 
 def measure(lattice: NDArray[np.float64]) -> tuple[float, tuple[float, float, float]]:
@@ -126,23 +132,115 @@ def reduce_if_skewed(
 def _search(
     lattice: NDArray[np.float64], cartesian: NDArray[np.float64], cutoff: float
 ) -> tuple[NeighborList, NDArray[np.float64]]:
-    """Pairs within about ``cutoff``, in no particular order, and their lengths (E,) in Å."""
-    from vesin import NeighborList as Search
-
+    """Pairs within about ``cutoff``, sorted, and their lengths (E,) in Å."""
     reduced, operation = reduce_if_skewed(lattice)
-    # A little more than asked: vesin's own rounding must not decide on one direction of a bond.
-    search = Search(cutoff=cutoff + ROUNDING, full_list=True)
-    source, target, image = search.compute(cartesian, reduced, True, "ijS", copy=False)
-    # Copies that own their memory: the search's arrays end with it.
-    source, target, image = (column.astype(np.int64) for column in (source, target, image))
-    if operation is not None:
-        image = image @ operation
+    found = _compare_all(lattice, cartesian, cutoff + ROUNDING) if operation is None else None
+    if found is None:
+        found = _cell_list(reduced, cartesian, cutoff + ROUNDING, operation)
+    source, target, image = found
     # Computed so that the opposite bond gets exactly the opposite vector, bit for bit.
     vector = cartesian.take(target, axis=0)
     vector -= cartesian.take(source, axis=0)
     vector += image.astype(np.float64) @ lattice
     lengths = np.sqrt(np.einsum("ij,ij->i", vector, vector))
     return NeighborList(source, target, image, vector), lengths
+
+
+def _compare_all(
+    lattice: NDArray[np.float64], cartesian: NDArray[np.float64], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None:
+    """Find sources, targets, images of all pairs, sorted; None if there is too much to compare.
+
+    Rounding may add or omit pairs whose distance is within 1e-9 Å of the cutoff.
+    """
+    count = len(cartesian)
+    inverse = np.array(_inverse(lattice))
+    fractional = cartesian @ inverse
+    cell = np.floor(fractional)
+    fractional -= cell
+    # In units of the lattice vectors, the cutoff reaches as far as the rows of the reciprocal
+    # lattice are long.
+    reach = cutoff * np.sqrt(np.einsum("ij,ij->j", inverse, inverse)) + ROUNDING
+    low, high = fractional.min(axis=0), fractional.max(axis=0)
+    repeats = int((reach + (high - low)).max())
+    if count * (2 * repeats + 1) ** 3 > MOST_IMAGES:
+        return None
+    offsets, images = _images(repeats)
+    # Sources lie at −image where the target is in the cell itself. Only those that the cutoff can
+    # reach along every lattice vector are kept.
+    position = fractional[:, :, None] - offsets
+    inside = position >= (low - reach)[:, None]
+    inside &= position <= (high + reach)[:, None]
+    a, b, c = inside[:, 0, :, None, None], inside[:, 1, None, :, None], inside[:, 2, None, None, :]
+    kept = np.flatnonzero(a & (b & c))
+    if count * len(kept) > MOST_COMPARISONS:
+        return None
+    atom, number = np.divmod(kept, len(images))
+    home = fractional @ lattice
+    away = home.take(atom, axis=0)
+    away -= (images.astype(np.float64) @ lattice).take(number, axis=0)
+    # |r − s|² ≤ cutoff², with the squares multiplied out: the rest is one matrix product.
+    product = home @ away.T
+    product -= 0.5 * np.einsum("ij,ij->i", away, away)
+    near = product >= (0.5 * (np.einsum("ij,ij->i", home, home) - cutoff * cutoff))[:, None]
+    atoms = np.arange(count)
+    near[atoms, np.searchsorted(kept, atoms * len(images) + len(images) // 2)] = False
+    # Rows are targets, columns sources and their images: already the order wanted.
+    target, column = np.divmod(np.flatnonzero(near), len(kept))
+    source = atom.take(column)
+    image = images.take(number.take(column), axis=0)
+    if cell.any():
+        shift = cell.astype(np.int64)
+        image += shift.take(source, axis=0)
+        image -= shift.take(target, axis=0)
+    return source, target, image
+
+
+@lru_cache(maxsize=16)
+def _images(repeats: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return −repeats … repeats, and all triples of them (M, 3) in order."""
+    offsets = np.arange(-repeats, repeats + 1)
+    triples = np.stack(np.meshgrid(offsets, offsets, offsets, indexing="ij"), axis=-1)
+    return offsets.astype(np.float64), triples.reshape(-1, 3)
+
+
+def _inverse(lattice: NDArray[np.float64]) -> list[list[float]]:
+    """Inverse of a lattice (3, 3); plain numbers for the reason given in :func:`measure`."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = lattice.tolist()
+    ux, uy, uz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+    scale = 1.0 / (ax * ux + ay * uy + az * uz)
+    return [
+        [ux * scale, (cy * az - cz * ay) * scale, (ay * bz - az * by) * scale],
+        [uy * scale, (cz * ax - cx * az) * scale, (az * bx - ax * bz) * scale],
+        [uz * scale, (cx * ay - cy * ax) * scale, (ax * by - ay * bx) * scale],
+    ]
+
+
+def _cell_list(
+    lattice: NDArray[np.float64],
+    cartesian: NDArray[np.float64],
+    cutoff: float,
+    operation: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Find sources, targets and images of all pairs, sorted, of a cell of any size.
+
+    Images are integers of the lattice that ``operation`` turned into this one.
+    """
+    from vesin import NeighborList as Search
+
+    search = Search(cutoff=cutoff, full_list=True)
+    source, target, image = search.compute(cartesian, lattice, True, "ijS", copy=False)
+    # Copies that own their memory: the search's arrays end with it.
+    source, target, image = (column.astype(np.int64) for column in (source, target, image))
+    if operation is not None:
+        image = image @ operation
+    # One integer per bond, in the order wanted: it sorts faster than five columns.
+    farthest = int(np.abs(image).max(initial=0))
+    width = 2 * farthest + 1
+    x, y, z = (image + farthest).T
+    key = (((target * len(cartesian) + source) * width + x) * width + y) * width + z
+    order = key.argsort()
+    return source.take(order), target.take(order), image.take(order, axis=0)
 
 
 def _kth_length(
@@ -156,19 +254,12 @@ def _kth_length(
     return keys[first + (k - 1)] - np.arange(len(degree)) * stride
 
 
-def _chosen(pairs: NeighborList, keep: NDArray[np.bool_], count: int) -> NeighborList:
-    """Bonds that the mask keeps, in the order that :class:`NeighborList` promises."""
+def _chosen(pairs: NeighborList, keep: NDArray[np.bool_]) -> NeighborList:
+    """Bonds that the mask keeps."""
     kept = np.flatnonzero(keep)
-    source, target = pairs.source.take(kept), pairs.target.take(kept)
-    image = pairs.image.take(kept, axis=0)
-    # One integer per bond, in the order wanted: it sorts faster than five columns.
-    farthest = int(np.abs(image).max(initial=0))
-    width = 2 * farthest + 1
-    x, y, z = (image + farthest).T
-    order = ((((target * count + source) * width + x) * width + y) * width + z).argsort()
     return NeighborList(
-        source.take(order),
-        target.take(order),
-        image.take(order, axis=0),
-        pairs.vector.take(kept.take(order), axis=0),
+        pairs.source.take(kept),
+        pairs.target.take(kept),
+        pairs.image.take(kept, axis=0),
+        pairs.vector.take(kept, axis=0),
     )
