@@ -24,17 +24,17 @@ LOG_INTERVAL = 10.0
 
 
 def output_console() -> Console:
-    """Console for results, on stdout."""
+    """Console for results, on stdout; long lines are left whole, so that a path can be copied."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True)
 
 
 def message_console() -> Console:
     """Console for progress, warnings and errors, on stderr."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def configuration_error(error: ValidationError) -> ConfigurationError:
@@ -85,7 +85,7 @@ def clean_errors() -> Iterator[None]:
 def _fail(error: OpalignError) -> None:
     console = message_console()
     console.print("Error", style="bold red", end=": ")
-    console.print(str(error), markup=False, soft_wrap=True)
+    console.print(str(error), markup=False)
     raise typer.Exit(USER_ERROR) from error
 
 
@@ -107,7 +107,7 @@ def counting_progress(what: str) -> Iterator[Callable[[str], None]]:
             done += 1
             if time.monotonic() - last >= LOG_INTERVAL:
                 last = time.monotonic()
-                console.print(f"{what}: {done} done, latest {name}", markup=False, soft_wrap=True)
+                console.print(f"{what}: {done} done, latest {name}", markup=False)
 
         yield log
         return

@@ -67,7 +67,7 @@ def crossvalidate(
             markup=False,
         )
         raise typer.Exit(INTERRUPTED) from None
-    console.print((out / "summary.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    console.print((out / "summary.md").read_text(encoding="utf-8"), markup=False)
     written = [
         *(out / name for name in ("summary.md", "summary.csv", "per_material.csv")),
         *result.predictions.values(),

@@ -54,5 +54,5 @@ def evaluate(
         band_gap_column=band_gap_column,
     )
     console = output_console()
-    console.print((out / "summary.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    console.print((out / "summary.md").read_text(encoding="utf-8"), markup=False)
     console.print("Written:", *(f"  {path}" for path in found.files), sep="\n", markup=False)

@@ -105,7 +105,7 @@ def _print_failures(report: Report) -> None:
     console = message_console()
     for failure in report.failures[:FAILURES_SHOWN]:
         console.print("skipped", style="yellow", end=" ")
-        console.print(f"{failure.file}: {failure.reason}", markup=False, soft_wrap=True)
+        console.print(f"{failure.file}: {failure.reason}", markup=False)
     if (more := len(report.failures) - FAILURES_SHOWN) > 0:
         console.print(f"… and {more} more in {report.folder / 'failures.csv'}", markup=False)
 
@@ -144,13 +144,13 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
             Text(distance + (" !" if mark else "  "), style=mark),
         )
     console = output_console()
-    console.print(table)
+    console.print(table, soft_wrap=False)
     if (more := len(report.rows) - ROWS_SHOWN) > 0:
         console.print(f"… and {more} more in {report.folder / 'summary.csv'}", markup=False)
     warned = [row for row in report.rows if row["warnings"]]
     for row in warned[:FAILURES_SHOWN]:
         console.print("!", style="bold yellow", end=" ")
-        console.print(f"{row['id']}: {row['warnings']}", markup=False, soft_wrap=True)
+        console.print(f"{row['id']}: {row['warnings']}", markup=False)
     if (more := len(warned) - FAILURES_SHOWN) > 0:
         console.print(f"! … and {more} more with warnings in summary.csv")
 
@@ -159,10 +159,10 @@ def _print_written(report: Report) -> None:
     if not report.written:
         return
     console = output_console()
-    console.print(f"\nWritten to {report.folder}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"\nWritten to {report.folder}", style="bold", markup=False)
     for path in report.written:
         name = f"{path.name}/" if path.is_dir() else path.name
-        console.print(f"  {name:<16} {CONTENT[path.name]}", markup=False, soft_wrap=True)
+        console.print(f"  {name:<16} {CONTENT[path.name]}", markup=False)
 
 
 def _print_next(report: Report, plots: bool) -> None:
@@ -171,7 +171,6 @@ def _print_next(report: Report, plots: bool) -> None:
         f"\nNext: {look}before you trust a number, read its warnings and nearest training "
         "materials in summary.csv.",
         markup=False,
-        soft_wrap=True,
     )
 
 

@@ -52,7 +52,6 @@ def train(
             f"Interrupted. What was reached is kept; continue with\n"
             f"  opalign train --out {out} --resume",
             markup=False,
-            soft_wrap=True,
         )
         raise typer.Exit(INTERRUPTED) from None
     if result.was_finished:
@@ -74,5 +73,4 @@ def train(
         f"  opalign predict STRUCTURES --model {result.checkpoint} --out FOLDER",
         sep="\n",
         markup=False,
-        soft_wrap=True,
     )
