@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +19,13 @@ from jarvis.core.specie import get_node_attributes
 from pymatgen.core import Structure
 from torch import Tensor, nn
 
-from opalign.crystal.graph import CrystalGraph, build_graph, collate
+from opalign.crystal.graph import (
+    CrystalGraph,
+    build_graph,
+    build_graph_from_arrays,
+    collate,
+    structure_arrays,
+)
 from opalign.crystal.settings import GraphSettings
 from opalign.model.config import AlignnConfig, ModelConfig, VectorHeadConfig
 from opalign.model.network import SpectrumModel
@@ -31,6 +36,8 @@ EMBEDDING = 64
 LAYERS = 4
 # alignn's reach for k nearest neighbours, Å: the default of its training configuration.
 ALIGNN_REACH = 5.0
+# alignn's neighbour searches; the first is its default.
+ALIGNN_SEARCHES = ("torch", "matscipy")
 
 Pair = tuple[TorchGraph, TorchGraph]
 
@@ -70,13 +77,20 @@ class OpalignSide:
         self, structures: list[Structure], kind: str, neighbors: int, radius: float
     ) -> None:
         self.structures = structures
+        self.arrays = [structure_arrays(structure) for structure in structures]
         self.settings = GraphSettings(kind=kind, neighbors=neighbors, cutoff=radius)
 
     def build(self) -> list[CrystalGraph]:
         return [build_graph(structure, self.settings) for structure in self.structures]
 
+    def build_from_arrays(self) -> list[CrystalGraph]:
+        return [build_graph_from_arrays(*arrays, self.settings) for arrays in self.arrays]
+
     def build_batches(self, size: int) -> list[dict[str, Tensor]]:
         return self.batches(self.build(), size)
+
+    def build_batches_from_arrays(self, size: int) -> list[dict[str, Tensor]]:
+        return self.batches(self.build_from_arrays(), size)
 
     @staticmethod
     def batches(graphs: Sequence[CrystalGraph], size: int) -> list[dict[str, Tensor]]:
@@ -126,17 +140,7 @@ class AlignnSide:
         ]
         self.reach = ALIGNN_REACH if kind == "k_nearest" else radius
         self.neighbors = neighbors if kind == "k_nearest" else None
-        self.search = "matscipy"
-
-    def choose_faster_search(self) -> None:
-        """Time both of alignn's neighbour searches and keep the faster."""
-        seconds = {}
-        for self.search in ("matscipy", "torch"):
-            self.build()
-            start = time.perf_counter()
-            self.build()
-            seconds[self.search] = time.perf_counter() - start
-        self.search = min(seconds, key=seconds.__getitem__)
+        self.search = ALIGNN_SEARCHES[0]
 
     def build(self) -> list[Pair]:
         return [

@@ -6,14 +6,16 @@ Prints one table and writes it, with the machine and the versions, to ``benchmar
 
 What is made equal, and where the choice went alignn's way:
 
-* the same structures, each in its package's own object (pymatgen, jarvis) before the clock starts;
-* alignn's graphs come from its pure-torch builder, with matscipy's neighbour search or without,
-  whichever turns out faster here; one cutoff for bonds and angles, so that every pair of bonds
-  that share an atom is an angle on both sides;
+* the same structures, each in its package's own object (pymatgen, jarvis) before the clock starts.
+  jarvis holds arrays where pymatgen holds sites: in "arrays to batch" Opalign starts from arrays as
+  well, as it does where it reads a table of spectra;
+* alignn's graphs come from its pure-torch builder, once with each of its two neighbour searches:
+  its own in torch, which is its default, and matscipy's, for which it has a switch; one cutoff for
+  bonds and angles, so that every pair of bonds that share an atom is an angle on both sides;
 * "12 nearest" is each package's own: alignn takes 12 bonds from every atom within 5 Å, Opalign
   whole shells and both directions, so Opalign's graphs are larger. "radius" is the same set on
   both sides, which is checked. Opalign writes out its angles when it batches, alignn when it
-  builds: the row "structure to batch" is the one to compare;
+  builds: the rows "… to batch" are the ones to compare;
 * graphs and batches are made with one thread, as in the worker of a data loader: more of them only
   get in each other's way on such small tensors, alignn's above all;
 * the networks run on the same bonds and angles (Opalign's 12 nearest), each in the order of its own
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +39,7 @@ import pyarrow.parquet as pq
 import torch
 from pymatgen.core import Lattice, Structure
 from rich.progress import Progress
-from sides import AlignnSide, OpalignSide
+from sides import ALIGNN_SEARCHES, AlignnSide, OpalignSide
 from timing import Row, alternate, report
 
 PREPARING_THREADS = 1
@@ -77,26 +80,32 @@ def graph_rows(structures: list[Structure], repeats: int, progress: Progress) ->
         label = f"{NEIGHBORS} nearest" if kind == "k_nearest" else f"radius {RADIUS} Å"
         opalign = OpalignSide(structures, kind, NEIGHBORS, RADIUS)
         alignn = AlignnSide(structures, kind, NEIGHBORS, RADIUS)
-        alignn.choose_faster_search()
         ours, theirs = opalign.build(), alignn.build()
-        if kind == "radius" and not same_bonds(opalign.lengths(ours), alignn.lengths(theirs)):
-            raise SystemExit("the two packages found different bonds within one radius")
         sizes = {"opalign": opalign.sizes(ours), "alignn": alignn.sizes(theirs)}
-        tasks = {
-            "graph": (opalign.build, alignn.build),
-            "batch": (
+
+        tasks: dict[str, tuple[Callable[[], object], Callable[[], object], str]] = {
+            f"batch, {label}": (
                 partial(opalign.batches, ours, BATCH),
                 partial(alignn.batches, theirs, BATCH),
-            ),
-            "structure to batch": (
-                partial(opalign.build_batches, BATCH),
-                partial(alignn.build_batches, BATCH),
-            ),
+                alignn.search,
+            )
         }
-        for task, (a, b) in tasks.items():
-            times = alternate(a, b, repeats, progress, f"{task}, {label}")
-            rows.append(Row(f"{task}, {label}", sizes, len(structures), times))
-        rows[-1].note = f"alignn's search: {alignn.search}"
+        for search in ALIGNN_SEARCHES:
+            alignn.search = search
+            found = alignn.lengths(alignn.build())
+            if kind == "radius" and not same_bonds(opalign.lengths(ours), found):
+                raise SystemExit("the two packages found different bonds within one radius")
+            against = f"{label}, alignn with {search}"
+            batched = partial(alignn.build_batches, BATCH)
+            from_structures = partial(opalign.build_batches, BATCH)
+            from_arrays = partial(opalign.build_batches_from_arrays, BATCH)
+            tasks[f"graph, {against}"] = (opalign.build, alignn.build, search)
+            tasks[f"structure to batch, {against}"] = (from_structures, batched, search)
+            tasks[f"arrays to batch, {against}"] = (from_arrays, batched, search)
+        for task, (a, b, search) in tasks.items():
+            alignn.search = search
+            times = alternate(a, b, repeats, progress, task)
+            rows.append(Row(task, sizes, len(structures), times))
     return rows
 
 
