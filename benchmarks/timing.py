@@ -35,7 +35,6 @@ class Row:
     structures: int
     seconds: dict[str, list[float]]
     parameters: dict[str, int] = field(default_factory=dict)
-    note: str = ""
 
     def rate(self, side: str) -> float:
         """Structures per second, from the median turn."""
@@ -101,8 +100,7 @@ def report(rows: list[Row], folder: Path, setting: str) -> str:
             f"| {row.task} | {size_text(row.sizes)} | {row.rate('opalign'):.3g} "
             f"| {row.rate('alignn'):.3g} | {row.ratio:.2f} × |"
         )
-    notes = [f"{row.task}: {row.note}." for row in rows if row.note]
-    notes += [
+    notes = [
         f"{row.task}: {row.parameters['opalign']:,} and {row.parameters['alignn']:,} parameters."
         for row in rows
         if row.parameters and row.task.startswith("inference")
