@@ -9,8 +9,9 @@ True
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opalign.lazy import lazy_names
 
 if TYPE_CHECKING:
     from opalign.crystal.read import read_structure
@@ -30,23 +31,13 @@ __all__ = [
     "read_structure",
 ]
 
-_HOME_OF = {
-    "EnergyGrid": "opalign.spectrum",
-    "OpticalSpectrum": "opalign.spectrum",
-    "SpectraTable": "opalign.dataset",
-    "load_model": "opalign.prediction",
-    "predict": "opalign.prediction",
-    "read_structure": "opalign.crystal.read",
+_HOMES = {
+    "EnergyGrid": "spectrum",
+    "OpticalSpectrum": "spectrum",
+    "SpectraTable": "dataset",
+    "load_model": "prediction",
+    "predict": "prediction",
+    "read_structure": "crystal.read",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

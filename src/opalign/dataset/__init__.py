@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opalign.lazy import lazy_names
 
 if TYPE_CHECKING:
     from opalign.dataset.formula import reduced_formula
@@ -40,9 +41,5 @@ __all__ = [
     "write_table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # Imported on first use, so that the command line starts without PyArrow.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+# The command line starts without PyArrow.
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opalign.lazy import lazy_names
 
 if TYPE_CHECKING:
     from opalign.crystal.read import StructureLike
@@ -30,7 +31,7 @@ __all__ = [
     "write_predictions",
 ]
 
-_MODULE_OF = {
+_HOMES = {
     "DEFAULT_MODEL": "models",
     "Failure": "result",
     "NearestMaterials": "nearest",
@@ -88,11 +89,4 @@ def predict(
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
