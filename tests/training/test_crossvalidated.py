@@ -59,6 +59,15 @@ def test_figures_of_another_method_are_refused_before_training(tiny, crossed, tm
         train(reporting(tiny, tmp_path / "absent"), tmp_path / "none", console=silent)
 
 
+def test_a_summary_without_the_method_is_refused(tiny, crossed, tmp_path, silent):
+    """The card would otherwise say that nothing was held out."""
+    path = crossed.folder / "summary.csv"
+    summary = crossed.summary
+    summary[summary["method"] != "one"].to_csv(path, index=False)
+    with pytest.raises(ConfigurationError, match="no figures of a method 'one'"):
+        train(reporting(tiny, crossed.folder), tmp_path / "unnamed", console=silent)
+
+
 def test_figures_of_another_table_are_refused(tiny, crossed, tmp_path, silent):
     plan = crossed.folder / "plan.json"
     content = json.loads(plan.read_text(encoding="utf-8"))

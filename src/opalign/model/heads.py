@@ -71,7 +71,7 @@ class PhysicalHead(nn.Module):
     ) -> None:
         super().__init__()
         self.grid, self.broadening, self.levels = grid, broadening, levels
-        self.nodes = round((grid.stop - 0.0) / config.basis_step) + 2
+        self.nodes = round(grid.stop / config.basis_step) + 2
         self.basis_step = config.basis_step
         width, dropout = config.hidden_features, config.dropout
         self.spectrum_network = multilayer_perceptron(

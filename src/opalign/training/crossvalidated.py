@@ -69,6 +69,12 @@ def read_figures(reported: CrossValidatedConfig, config: TrainingConfig) -> list
             cure="cross-validate this configuration, or leave out cross_validated",
         )
     rows = summary[summary["method"] == reported.method]
+    if rows.empty:
+        raise ConfigurationError(
+            f"the summary has no figures of a method {reported.method!r}",
+            where=str(folder),
+            cure="run `opalign crossvalidate` with this configuration to its end",
+        )
     return [
         {
             "level": row["level"],
@@ -81,29 +87,3 @@ def read_figures(reported: CrossValidatedConfig, config: TrainingConfig) -> list
         }
         for _, row in rows.iterrows()
     ]
-
-
-def figures_table(figures: list[dict[str, Any]]) -> list[str]:
-    """Lines of a Markdown table of what :func:`read_figures` returned."""
-
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
-    lines = [
-        "| level | broadening | materials | SC median | MAE median | onset MAE / eV | onset R² "
-        "| ε₁(0), relative error, median |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in figures:
-        columns = (
-            "similarity_median",
-            "mae_median",
-            "onset_mae_eV",
-            "onset_r2",
-            "static_dielectric_relative_error_median",
-        )
-        cells = " | ".join(number(row.get(column)) for column in columns)
-        lines.append(
-            f"| {row['level']} | {row['broadening']} | {int(row['materials'])} | {cells} |"
-        )
-    return lines

@@ -98,8 +98,9 @@ def train(
     if (out / RESULT_FILE).is_file():
         return RunResult(out, _read_result(out / RESULT_FILE), was_finished=True)
     try:
-        if config.cross_validated is not None:
-            read_figures(config.cross_validated, config)  # refused now, not after hours of training
+        # Read now, not after hours of training: it may be refused.
+        promised = config.cross_validated
+        crossed = None if promised is None else read_figures(promised, config)
         tables = open_tables(config.data.tables)
         split = _split(config, tables, out)
         model_config = build_model_config(config, tables)
@@ -146,7 +147,7 @@ def train(
         logs=out / "logs",
         console=console,
     )
-    return _conclude(config, tables, split, parts, network, stage, out)
+    return _conclude(config, tables, split, parts, network, stage, crossed, out)
 
 
 def build_model_config(config: TrainingConfig, tables: list[SpectraTable]) -> ModelConfig:
@@ -282,6 +283,7 @@ def _conclude(
     parts: dict[str, Materials],
     network: SpectrumModel,
     stage: StageResult,
+    crossed: list[dict[str, Any]] | None,
     out: Path,
 ) -> RunResult:
     """Predict, measure, and write checkpoint and figures; ``result.json`` last."""
@@ -294,8 +296,8 @@ def _conclude(
             )
             figures = compare(SpectraTable.open(path), tables, config.loss.band_gap_column)
             metrics[name] = {level: summary for level, (_, summary) in figures.items()}
-    if config.cross_validated is not None:
-        metrics["cross_validation"] = read_figures(config.cross_validated, config)
+    if crossed is not None:
+        metrics["cross_validation"] = crossed
     # In the types of JSON, so that a run just finished and one read back say the same.
     metrics = plain(metrics, "metrics")
     result = RunResult(out, metrics)
