@@ -22,6 +22,7 @@ from opalign.dataset.write import concatenate, write_table
 from opalign.errors import DatasetError
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -198,7 +199,7 @@ class SpectraTable:
         self,
         level: str,
         broadening: Broadening | None = None,
-        floor: float = 2.0,
+        floor: float = LOG_ABSORPTION_FLOOR,
         dtype: DTypeLike = np.float64,
     ) -> NDArray[np.floating]:
         """log₁₀(α / cm⁻¹) of the isotropic average of all rows, (rows, n), floored."""

@@ -10,13 +10,10 @@ import numpy as np
 from opalign.errors import SpectrumError
 from opalign.model.config import ModelConfig, PhysicalHeadConfig
 from opalign.spectrum.optical import OpticalSpectrum
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-#: log₁₀(α / cm⁻¹) at which targets of absorption models are floored: there is no absorption to
-#: speak of, and a prediction at or below it means none.
-LOG_ABSORPTION_FLOOR = 2.0
 
 #: Decimals kept of ε. What lies beyond depends on the order of summation, so that without rounding
 #: a file would depend on which structures share a batch; 1e-9 is far below any onset.

@@ -21,7 +21,7 @@ from opalign.spectrum.kramers_kronig import (
     real_from_imaginary,
 )
 from opalign.spectrum.onset import ONSET_THRESHOLD, onset_energy
-from opalign.spectrum.units import energy_from_wavelength
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR, energy_from_wavelength
 from opalign.spectrum.validation import checked_epsilon
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class OpticalSpectrum:
         """α = 2Ek/(ħc), (n,) in cm⁻¹."""
         return relations.absorption_coefficient(self.extinction_coefficient, self.grid)
 
-    def log_absorption(self, floor: float = 2.0) -> np.ndarray:
+    def log_absorption(self, floor: float = LOG_ABSORPTION_FLOOR) -> np.ndarray:
         """Return log₁₀(α/cm⁻¹), (n,), not below ``floor``."""
         return np.log10(np.maximum(self.absorption_coefficient, 10.0**floor))
 

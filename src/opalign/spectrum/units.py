@@ -15,6 +15,10 @@ HC = 2.0 * np.pi * HBAR_C * 1e7
 VISIBLE_RANGE = (1.65, 3.26)
 """Photon energies of visible light in eV; the wavelengths are about 750 and 380 nm."""
 
+LOG_ABSORPTION_FLOOR = 2.0
+"""log₁₀(α/cm⁻¹) at which the reference study floors its target, and everything here with it: there
+is no absorption to speak of, and a prediction at or below it means none."""
+
 Number = TypeVar("Number", float, np.ndarray)
 
 

@@ -12,10 +12,8 @@ from opalign.model.config import ModelConfig, SpectralTarget
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
 from opalign.spectrum.similarity import mean_absolute_error, mean_squared_error
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 from opalign.training.data import BAND_GAP, STATIC_DIELECTRIC
-
-LOG_ABSORPTION_FLOOR = 2.0
-"""log₁₀(α/cm⁻¹) below which the target of the reference study is cut off."""
 
 SpectralLoss = Literal["l1", "mse", "huber", "similarity"]
 

@@ -15,6 +15,7 @@ from opalign.dataset.table import SpectraTable
 from opalign.dataset.write import write_table
 from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
 from opalign.model.network import SpectrumModel
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 from opalign.training.data import Materials, batch_of
 
 PREDICTED_GAP = "band_gap_eV"
@@ -55,7 +56,7 @@ def prediction_schema(network: SpectrumModel, licence: str, source: str) -> Tabl
         broadening=config.broadening,
         has_real=physical,
         quantity="log_absorption" if logarithmic else "epsilon",
-        floor=2.0 if logarithmic else None,
+        floor=LOG_ABSORPTION_FLOOR if logarithmic else None,
         description="predicted",
     )
     scalars = {}

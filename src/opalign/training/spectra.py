@@ -15,6 +15,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.onset import onset_energies
 from opalign.spectrum.optical import ONSET_BROADENING_LIMIT
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 
 Array = NDArray[np.float64]
 
@@ -103,7 +104,7 @@ class SpectraSet:
         _, extinction = refractive_index(self.real, self.imaginary)
         return np.asarray(absorption_coefficient(extinction, self.grid))
 
-    def log_absorption(self, floor: float = 2.0) -> Array:
+    def log_absorption(self, floor: float = LOG_ABSORPTION_FLOOR) -> Array:
         """log₁₀(α/cm⁻¹), (rows, n), not below ``floor``."""
         return np.log10(np.maximum(self.absorption, 10.0**floor))
 

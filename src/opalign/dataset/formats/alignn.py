@@ -38,6 +38,7 @@ from opalign.dataset.write import write_table
 from opalign.errors import DatasetError, StorageError, StructureError
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 
 if TYPE_CHECKING:
     from opalign.dataset.table import SpectraTable
@@ -129,7 +130,7 @@ def export_alignn(
     level: str,
     target: Target = "log_absorption",
     broadening: Broadening | None = None,
-    floor: float = 2.0,
+    floor: float = LOG_ABSORPTION_FLOOR,
     structure_format: StructureFormat = "poscar",
 ) -> TransferReport:
     """Write a table as the folder that ALIGNN's ``train_alignn.py --root_dir`` takes.
