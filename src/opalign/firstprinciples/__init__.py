@@ -1,0 +1,1 @@
+"""Where spectra come from: candidates, engines that compute them, corrections and campaigns."""
