@@ -46,8 +46,8 @@ def test_no_verdict_on_distance_without_reference():
 
 
 def test_elements_outside_the_table_are_refused():
-    require_describable(crystal("Zn", "O"), "cgcnn", "x.cif")
+    require_describable(crystal("Zn", "O").atomic_numbers, "cgcnn", "x.cif")
     with pytest.raises(StructureError, match=r"x.cif: the model cannot describe Zn"):
-        require_describable(crystal("Zn", "O"), "main_group_period", "x.cif")
+        require_describable(crystal("Zn", "O").atomic_numbers, "main_group_period", "x.cif")
     with pytest.raises(StructureError, match="cannot describe Lr"):
-        require_describable(crystal("Lr", "O"), "cgcnn", "x.cif")
+        require_describable(crystal("Lr", "O").atomic_numbers, "cgcnn", "x.cif")

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 FAR_SHARE = 0.95
 
 
-def require_describable(structure: Structure, table: ElementTable, where: str) -> None:
+def require_describable(atomic_numbers: Iterable[int], table: ElementTable, where: str) -> None:
     """Raise StructureError for an element that the model's element table cannot describe."""
     supported = supported_elements(table)
-    missing = sorted({e for e in structure.composition.elements if e.Z not in supported})
+    missing = sorted({int(number) for number in atomic_numbers} - supported)
     if missing:
-        names = ", ".join(element.symbol for element in missing)
+        from ase.data import chemical_symbols
+
+        names = ", ".join(chemical_symbols[number] for number in missing)
         raise StructureError(
             f"the model cannot describe {names}: its {table} table of elements has no entry",
             where=where,

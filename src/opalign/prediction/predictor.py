@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,6 +73,11 @@ class Predictor:
         return self.config.levels
 
     @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Layers whose per-site features :meth:`run` gives, in their order."""
+        return self._model.layer_names
+
+    @property
     def name(self) -> str:
         """Name of the checkpoint's folder and its identifier: what predicted."""
         return f"{self.checkpoint.folder.name} {self.checkpoint.identifier}"
@@ -108,6 +113,20 @@ class Predictor:
             raise ConfigurationError(f"a batch of {batch_size} structures", expected="at least 1")
         return self._predict(structures, chosen, batch_size, on_failure or _warn)
 
+    def run(self, graphs: Sequence[CrystalGraph], *, per_site: bool = False) -> dict[str, Any]:
+        """Return what the network gives for a batch of graphs of :attr:`config`'s settings.
+
+        Keys and shapes are those of :meth:`opalign.model.network.SpectrumModel.forward`, on the
+        predictor's device; ``per_site`` asks for the sites' own spectra too.
+        """
+        import torch
+
+        tensors = collate(graphs, dtype=self._dtype)
+        batch = {name: value.to(self.device) for name, value in tensors.items()}
+        with torch.inference_mode():
+            output: dict[str, Any] = self._model(batch, per_site=per_site)
+        return output
+
     def _predict(
         self,
         structures: StructureLike | Iterable[StructureLike],
@@ -138,7 +157,9 @@ class Predictor:
             yield from self._predict_batch(batch, levels, on_failure)
 
     def _graph(self, source: Source) -> CrystalGraph:
-        require_describable(source.structure, self.config.encoder.element_table, source.file)
+        require_describable(
+            source.structure.atomic_numbers, self.config.encoder.element_table, source.file
+        )
         graph = build_graph(source.structure, self.config.graph)
         if _size(graph) > LARGEST_GRAPH:
             raise StructureError(
@@ -154,11 +175,7 @@ class Predictor:
         levels: tuple[str, ...],
         on_failure: Callable[[Failure], None],
     ) -> Iterator[Prediction]:
-        import torch
-
-        tensors = collate([graph for _, graph in batch], dtype=self._dtype)
-        with torch.inference_mode():
-            output = self._model({name: value.to(self.device) for name, value in tensors.items()})
+        output = self.run([graph for _, graph in batch])
         features = output["features"].cpu().numpy().astype(np.float64)
         gaps = output["band_gap"].cpu().tolist() if "band_gap" in output else [None] * len(batch)
         nearest = self.materials.query(np.nan_to_num(features), NEIGHBORS_SHOWN)
