@@ -36,9 +36,6 @@ def structures() -> dict[str, Structure]:
         Lattice.hexagonal(3.25, 5.2),
         ["Zn", "O"],
         [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.38]],
-        Lattice.hexagonal(3.25, 5.2),
-        ["Zn", "O"],
-        [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.38]],
     )
     return {
         "primitive": rock_salt.get_primitive_structure(),
