@@ -98,6 +98,24 @@ def fit_oscillator(
     return Oscillator(energy, _possible(best_strength(energy)))
 
 
+def oscillator_strengths(epsilon: np.ndarray, grid: EnergyGrid, energy: float) -> np.ndarray:
+    """Strengths, () or (3, 3), of oscillators at ``energy`` that complete ε, (n,) or (n, 3, 3).
+
+    Fitted by least squares as :func:`fit_oscillator` does, each component on its own; components
+    off the diagonal may be negative.
+    """
+    missing = epsilon.real - _window_real(epsilon.imag, grid)
+    fitted = grid.values <= grid.start + FITTED_SHARE * (grid.stop - grid.start)
+    shape = Oscillator(energy, 1.0).real_part(grid.values[fitted])
+    return np.tensordot(shape, missing[fitted], axes=(0, 0)) / (shape @ shape)
+
+
+def _window_real(imaginary: np.ndarray, grid: EnergyGrid) -> np.ndarray:
+    real = np.moveaxis(real_from_imaginary(np.moveaxis(imaginary, 0, -1), grid), -1, 0)
+    # ε₁ of vacuum is the unit tensor, not a tensor of ones.
+    return real - 1.0 + np.eye(3) if imaginary.ndim == 3 else real
+
+
 def _possible(strength: float) -> float:
     # What a rounding error takes away is no contradiction.
     if strength < -1e-9:
