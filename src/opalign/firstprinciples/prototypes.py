@@ -1,0 +1,341 @@
+"""Charge-balanced oxides, sulphides and selenides on the common structure types."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from opalign.dataset.formula import reduced_formula
+from opalign.errors import ConfigurationError, StructureError
+from opalign.firstprinciples.candidates import Candidate
+from opalign.firstprinciples.geometry import estimate_geometry
+from opalign.firstprinciples.ions import (
+    ANIONS,
+    OXIDES_ONLY,
+    Ion,
+    bond_length,
+    cations,
+    coordination_numbers,
+    radius,
+    tabulated_radii,
+)
+from opalign.firstprinciples.structure_types import (
+    StructureType,
+    structure_type,
+    structure_types,
+)
+
+ANION_ROLES = frozenset(("X", "Y"))
+CHALCOGENS = frozenset(("O", "S", "Se"))
+# Ratios of cation to anion radius between which a coordination number is stable: from where the
+# anions touch to where the next larger coordination could be; Pauling, J. Am. Chem. Soc. 51, 1010
+# (1929). Two and three occur with cations of any size in structures rich in cations.
+RADIUS_RATIO = {2: (0.0, 1.0), 3: (0.0, 1.0), 4: (0.225, 0.414), 5: (0.225, 0.732)}
+RADIUS_RATIO |= {6: (0.414, 0.732), 7: (0.414, 1.0), 8: (0.732, 1.0), 9: (0.732, 1.2)}
+RADIUS_RATIO |= {10: (0.732, 1.2), 12: (0.8, 1.4)}
+SITE_PRICE = 0.4
+# Difference of Pauling electronegativities above which a semi-local gap is likely.
+POLAR = 1.0
+HYPOTHETICAL_PRICE = 1.5
+
+
+class PlausibilityRules(BaseModel):
+    """What a compound that is not known in its structure type has to fulfil to be proposed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    known_only: bool = False
+    """Only compounds that the catalogue lists as known in their structure type."""
+    tabulated_coordination: bool = True
+    """Every cation takes only coordination numbers that Shannon lists for it."""
+    radius_ratio_tolerance: float = Field(default=0.25, ge=0)
+    """How far, relative, a radius ratio may lie outside Pauling's window for the coordination."""
+    tolerance_factor: tuple[float, float] = (0.85, 1.06)
+    """Window of the tolerance factor of perovskites: Goldschmidt, Naturwissenschaften 14, 477."""
+    maximum_misfit: float = Field(default=0.065, gt=0)
+    """Largest relative misfit of bond lengths (root mean square), of all compounds."""
+    minimum_separation: float = Field(default=0.7, gt=0)
+    """Ions of like charge come, relative to the bonds, at least this close to what the type has."""
+
+
+@dataclass(frozen=True)
+class Compound:
+    """A structure type with an ion for every role."""
+
+    kind: StructureType
+    ions: tuple[tuple[str, Ion], ...]
+
+    @cached_property
+    def formula(self) -> str:
+        """Reduced formula."""
+        counts: Counter[str] = Counter()
+        for role, ion in self.ions:
+            counts[ion.symbol] += self.kind.stoichiometry[role]
+        return reduced_formula("".join(f"{symbol}{n}" for symbol, n in sorted(counts.items())))
+
+    @property
+    def identifier(self) -> str:
+        """Stable name, such as ``rocksalt-MgO``."""
+        return f"{self.kind.name}-{self.formula}"
+
+    @property
+    def known(self) -> bool:
+        """Whether the catalogue lists the compound as known in this structure type."""
+        return self.formula in self.kind.known
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Symbols of its elements."""
+        return tuple(sorted({ion.symbol for _, ion in self.ions}))
+
+    def candidate(self, rules: PlausibilityRules | None = None) -> Candidate:
+        """Estimate its structure.
+
+        Raises
+        ------
+        StructureError
+            Radii and structure type do not go together: bonds off by more than the rules allow,
+            ions of like charge too close, or another symmetry.
+        """
+        rules = rules or PlausibilityRules()
+        geometry = estimate_geometry(self.kind, dict(self.ions))
+        if geometry.misfit > rules.maximum_misfit:
+            raise StructureError(
+                f"bonds miss the sums of radii by {geometry.misfit:.1%}",
+                where=self.identifier,
+                expected=f"at most {rules.maximum_misfit:.1%}",
+            )
+        if geometry.clash < rules.minimum_separation:
+            raise StructureError(
+                f"like-charged ions come {1 - geometry.clash:.0%} closer than in the type",
+                where=self.identifier,
+                expected=f"at most {1 - rules.minimum_separation:.0%}",
+            )
+        charges = ", ".join(str(ion) for _, ion in self.ions)
+        standing = "known in this type" if self.known else "hypothetical in this type"
+        return Candidate(
+            self.identifier,
+            geometry.structure,
+            "prototype generator",
+            f"{self.kind.title}; {charges}; {standing}; geometry estimated from radii",
+        )
+
+
+def enumerate_compounds(
+    types: Iterable[str] | None = None,
+    *,
+    rules: PlausibilityRules | None = None,
+    maximum_sites: int = 40,
+    elements: Iterable[str] | None = None,
+) -> Iterator[Compound]:
+    """Enumerate the charge-balanced, plausible compounds of the structure types.
+
+    Parameters
+    ----------
+    types
+        Names of structure types; all of the catalogue where None.
+    maximum_sites
+        Atoms in the primitive cell.
+    elements
+        Elements that may occur, chalcogens included; all where None.
+
+    Raises
+    ------
+    ConfigurationError
+        A structure type is not known.
+    """
+    rules = rules or PlausibilityRules()
+    allowed = None if elements is None else frozenset(elements)
+    for kind in _chosen(types):
+        if kind.num_sites > maximum_sites:
+            continue
+        # Of two assignments with one formula, such as A and B exchanged, the less strained counts.
+        best: dict[str, Compound] = {}
+        for ions in _assignments(kind, allowed):
+            compound = Compound(kind, ions)
+            other = best.get(compound.formula)
+            if other is None or strain(compound) < strain(other):
+                best[compound.formula] = compound
+        yield from (compound for compound in best.values() if _is_plausible(compound, rules))
+
+
+def plan_compounds(
+    compounds: Iterable[Compound],
+    count: int,
+    *,
+    rules: PlausibilityRules | None = None,
+    diversity: float = 0.35,
+) -> list[Candidate]:
+    """Choose compounds in the order in which to compute them, and estimate their structures.
+
+    Greedy: next comes the compound of the smallest price, where every atom of the cell costs, being
+    hypothetical costs, and so does every earlier compound of the same structure type or with the
+    same elements, times ``diversity``. Compounds whose radii do not fit their type are passed over.
+
+    Parameters
+    ----------
+    count
+        How many are wanted at most.
+    diversity
+        0: by size and standing alone; larger: more even over elements and structure types.
+    """
+    if count < 1 or diversity < 0:
+        raise ConfigurationError("count must be at least 1 and diversity not negative")
+    waiting = sorted(
+        ((base_price(compound), compound.identifier, compound) for compound in compounds),
+        key=lambda entry: entry[:2],
+    )
+    element_uses: Counter[str] = Counter()
+    type_uses: Counter[str] = Counter()
+    chosen: list[Candidate] = []
+
+    def price(place: int) -> float:
+        base, _, compound = waiting[place]
+        return base + diversity * _repetition(compound, element_uses, type_uses)
+
+    while waiting and len(chosen) < count:
+        compound = waiting.pop(min(range(len(waiting)), key=price))[2]
+        try:
+            chosen.append(compound.candidate(rules))
+        except StructureError:
+            continue
+        element_uses.update(compound.elements)
+        type_uses[compound.kind.name] += 1
+    return chosen
+
+
+def default_campaign(
+    count: int = 250, *, maximum_sites: int = 6, rules: PlausibilityRules | None = None
+) -> list[Candidate]:
+    """Plan the campaign of the open set: small cells first, all structure types that have them."""
+    compounds = enumerate_compounds(rules=rules, maximum_sites=maximum_sites)
+    return plan_compounds(compounds, count, rules=rules)
+
+
+def base_price(compound: Compound) -> float:
+    """Price of a compound in the plan before any other is chosen; no unit.
+
+    Atoms of the cell cost, because they cost time; so does a small difference of electronegativity,
+    because it means a small gap and maybe none; so does being hypothetical.
+    """
+    ions = dict(compound.ions).values()
+    anion = min(_electronegativity(ion.symbol) for ion in ions if ion.charge < 0)
+    cation = max(_electronegativity(ion.symbol) for ion in ions if ion.charge > 0)
+    price = SITE_PRICE * compound.kind.num_sites + max(0.0, POLAR - (anion - cation))
+    return price if compound.known else price + HYPOTHETICAL_PRICE + strain(compound)
+
+
+def strain(compound: Compound) -> float:
+    """How far, relative, radius ratios lie outside Pauling's windows, summed over the cations."""
+    ions = dict(compound.ions)
+    total = 0.0
+    for role, ion in compound.ions:
+        number = compound.kind.coordination[role]
+        ratio = _radius_ratio(compound.kind, ions, role, number)
+        if ion.charge > 0 and ratio is not None:
+            low, high = RADIUS_RATIO[number]
+            total += max(low / ratio - 1 if ratio > 0 else 0.0, ratio / high - 1, 0.0)
+    return total
+
+
+def goldschmidt_factor(compound: Compound) -> float | None:
+    """Tolerance factor of a perovskite, None for other structure types.
+
+    t = (r_A + r_X)/(√2 (r_B + r_X)), with the mean of the octahedral sites where there are several.
+    """
+    kind, ions = compound.kind, dict(compound.ions)
+    octahedral = [role for role, number in kind.coordination.items() if number == 6 and role != "X"]
+    if kind.coordination.get("A") != 12 or not octahedral:
+        return None
+    anion = ions["X"]
+    long = bond_length(ions["A"], 12, anion, 6)
+    short = sum(bond_length(ions[role], 6, anion, 6) for role in octahedral) / len(octahedral)
+    return long / (math.sqrt(2) * short)
+
+
+def _chosen(types: Iterable[str] | None) -> list[StructureType]:
+    return [structure_type(name) for name in (types if types is not None else structure_types())]
+
+
+def _assignments(
+    kind: StructureType, elements: frozenset[str] | None
+) -> Iterator[tuple[tuple[str, Ion], ...]]:
+    """Neutral choices of ions for the roles, with no element twice and an anion of the study."""
+    amounts = kind.stoichiometry
+    roles = list(amounts)
+    choices = {
+        role: [ion for ion in _choices(kind, role) if elements is None or ion.symbol in elements]
+        for role in roles
+    }
+    *others, last = sorted(roles, key=lambda role: len(choices[role]))
+    for picked in itertools.product(*(choices[role] for role in others)):
+        charge = sum(amounts[role] * ion.charge for role, ion in zip(others, picked, strict=True))
+        for ion in choices[last]:
+            if charge + amounts[last] * ion.charge:
+                continue
+            ions = dict(zip((*others, last), (*picked, ion), strict=True))
+            symbols = {each.symbol for each in ions.values()}
+            if len(symbols) == len(roles) and symbols & CHALCOGENS and _is_compatible(ions):
+                yield tuple((role, ions[role]) for role in roles)
+
+
+def _choices(kind: StructureType, role: str) -> Sequence[Ion]:
+    if role in kind.species:
+        return [Ion.parse(text) for text in kind.species[role]]
+    return [Ion.parse(text) for text in ANIONS] if role in ANION_ROLES else cations()
+
+
+def _is_compatible(ions: dict[str, Ion]) -> bool:
+    """No cation that would oxidise the anions, and none more electronegative than an anion."""
+    positive = [ion for ion in ions.values() if ion.charge > 0]
+    negative = {ion.symbol for ion in ions.values() if ion.charge < 0 and ion.symbol in CHALCOGENS}
+    if negative & {"S", "Se"} and any(str(ion) in OXIDES_ONLY for ion in positive):
+        return False
+    weakest = min(_electronegativity(symbol) for symbol in negative)
+    return all(_electronegativity(ion.symbol) <= weakest for ion in positive)
+
+
+@lru_cache(maxsize=128)
+def _electronegativity(symbol: str) -> float:
+    from pymatgen.core.periodic_table import Element
+
+    return float(Element(symbol).X)
+
+
+def _is_plausible(compound: Compound, rules: PlausibilityRules) -> bool:
+    if compound.known or rules.known_only:
+        return compound.known
+    if rules.tabulated_coordination:
+        for role, ion in compound.ions:
+            number = compound.kind.coordination[role]
+            if ion.charge > 0 and number not in coordination_numbers(ion):
+                return False
+    if strain(compound) > rules.radius_ratio_tolerance:
+        return False
+    factor = goldschmidt_factor(compound)
+    low, high = rules.tolerance_factor
+    return factor is None or low <= factor <= high
+
+
+def _radius_ratio(
+    kind: StructureType, ions: dict[str, Ion], role: str, number: int
+) -> float | None:
+    """Ratio of a cation's radius to that of its ligand; None where Shannon lists no radius."""
+    ligand = next((other for centre, other, _ in kind.bonds if centre == role), None)
+    if ligand is None or ions[ligand].charge > 0 or not tabulated_radii(ions[role]):
+        return None
+    anion = radius(ions[ligand], kind.coordination[ligand])
+    return (
+        bond_length(ions[role], number, ions[ligand], kind.coordination[ligand]) - anion
+    ) / anion
+
+
+def _repetition(compound: Compound, element_uses: Counter[str], type_uses: Counter[str]) -> float:
+    elements = [math.log1p(element_uses[symbol]) for symbol in compound.elements]
+    return sum(elements) / len(elements) + math.log1p(type_uses[compound.kind.name])
