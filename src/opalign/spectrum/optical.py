@@ -22,10 +22,13 @@ from opalign.spectrum.kramers_kronig import (
 )
 from opalign.spectrum.onset import ONSET_THRESHOLD, onset_energy
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR, energy_from_wavelength
-from opalign.spectrum.validation import checked_epsilon
+from opalign.spectrum.validation import checked_epsilon, unit_vector
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pymatgen.core.structure import Structure
+
+    from opalign.spectrum.tensor import PrincipalTensor
 
 ONSET_BROADENING_LIMIT = 0.1
 """Largest σ in eV of a Gaussian that leaves the onset of absorption where it is."""
@@ -151,16 +154,46 @@ class OpticalSpectrum:
 
     def along(self, vector: Sequence[float]) -> OpticalSpectrum:
         """Return the spectrum d·ε·d for fields along ``vector`` (3,), Cartesian, of any length."""
-        direction = np.asarray(vector, dtype=float)
-        length = np.linalg.norm(direction)
-        if direction.shape != (3,) or not np.isfinite(length) or length == 0.0:
-            raise SpectrumError(
-                f"{vector} is not a direction", expected="three Cartesian components, not all zero"
-            )
+        direction = unit_vector(vector)
         if not self.is_tensor:
             return self
-        direction = direction / length
         return replace(self, epsilon=self.epsilon @ direction @ direction)
+
+    def principal(self) -> PrincipalTensor:
+        """Return principal values and axes of Re ε and Im ε, followed through energy.
+
+        An isotropic ε has the same value along all axes.
+        """
+        from opalign.spectrum.tensor import principal_tensor
+
+        epsilon = self.epsilon if self.is_tensor else self.epsilon[:, None, None] * np.eye(3)
+        return principal_tensor(epsilon)
+
+    def projected(self, structure: Structure) -> OpticalSpectrum:
+        """Return the spectrum averaged over the point group of ``structure``, in the same frame.
+
+        :func:`opalign.spectrum.symmetry.project` tells what that took away.
+
+        Raises
+        ------
+        StructureError
+            If the structure's symmetry cannot be found.
+        """
+        from opalign.spectrum.symmetry import project
+
+        return project(self, structure).spectrum
+
+    def normal_reflectivity(
+        self, normal: Sequence[float], polarization: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """Return R (n,) at normal incidence on the face with this ``normal``, tensors included.
+
+        ``polarization`` is the direction of the incoming field; None is unpolarised light. See
+        :func:`opalign.spectrum.normal_incidence.normal_reflectivity`.
+        """
+        from opalign.spectrum.normal_incidence import normal_reflectivity
+
+        return normal_reflectivity(self, normal, polarization)
 
     # Quantities
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from opalign.errors import SpectrumError
@@ -64,3 +66,20 @@ def checked_epsilon(epsilon: np.ndarray, grid: EnergyGrid, where: str) -> np.nda
         epsilon.imag = np.maximum(epsilon.imag, 0.0)
     epsilon.flags.writeable = False
     return epsilon
+
+
+def unit_vector(vector: Sequence[float]) -> np.ndarray:
+    """Return the unit vector (3,) along a Cartesian ``vector``.
+
+    Raises
+    ------
+    SpectrumError
+        Unless it has three finite components that are not all zero.
+    """
+    direction = np.asarray(vector, dtype=float)
+    length = np.linalg.norm(direction)
+    if direction.shape != (3,) or not np.isfinite(length) or length == 0.0:
+        raise SpectrumError(
+            f"{vector} is not a direction", expected="three Cartesian components, not all zero"
+        )
+    return np.asarray(direction / length)
