@@ -1,8 +1,8 @@
 """One table that scores every layer of every network, and the controls, as a basis for groups.
 
 All representations are cut into the same number of groups, because most measures depend on it. For
-each row: are the groups coherent in their spectra, are they coherent in their chemistry, and do they
-come back?
+each row: are the groups coherent in their spectra, are they coherent in their chemistry, and do
+they come back?
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What materials are in a chemist's words: oxidation states, coordination, bonds, prototypes."""
