@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from opalign.dataset.formula import reduced_formula
 from opalign.errors import ConfigurationError, StructureError
 from opalign.firstprinciples.candidates import Candidate
+from opalign.firstprinciples.criteria import CHALCOGENS
 from opalign.firstprinciples.geometry import estimate_geometry
 from opalign.firstprinciples.ions import (
     ANIONS,
@@ -32,7 +33,6 @@ from opalign.firstprinciples.structure_types import (
 )
 
 ANION_ROLES = frozenset(("X", "Y"))
-CHALCOGENS = frozenset(("O", "S", "Se"))
 # Ratios of cation to anion radius between which a coordination number is stable: from where the
 # anions touch to where the next larger coordination could be; Pauling, J. Am. Chem. Soc. 51, 1010
 # (1929). Two and three occur with cations of any size in structures rich in cations.
