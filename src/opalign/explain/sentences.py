@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Phrases of one kind in a sentence; the strongest come first.
 MOST_PHRASES = 3
+#: Difference between shares of states at a band edge that is worth a phrase.
+SMALLEST_SHARE = 0.05
 
 _NUMBERS = {
     "onset_eV": ("absorbs from {} energies on", "onset {:.2f} eV, elsewhere {:.2f} eV"),
@@ -95,7 +97,9 @@ def _made_of(own: pd.DataFrame, members: Labels, formulas: Sequence[str]) -> Sen
     ].sort_values("effect", ascending=False)
     if given.empty:
         return Sentence(f"{size}: {_listed(names)}.", (), False)
-    chosen = given.drop_duplicates(["count_inside", "count_outside"]).head(MOST_PHRASES)
+    # An element may be named twice, as one and as the anion; equal counts are one fact, too.
+    chosen = given.drop_duplicates("property")
+    chosen = chosen.drop_duplicates(["count_inside", "count_outside"]).head(MOST_PHRASES)
     parts = [
         f"{row['property']} in {row['count_inside']:.0f} of {row['formulas_inside']} formulas "
         f"(elsewhere {row['count_outside']:.0f} of {row['formulas_outside']})"
@@ -154,6 +158,9 @@ def _phrase(row: Any) -> str | None:
             f"has cations that are {amount} {name} (median {inside:.2f}, elsewhere {outside:.2f})"
         )
     if row["family"] == "band edge":
+        # A tail of a few percent may rank materials well, but makes no sentence.
+        if abs(inside - outside) < SMALLEST_SHARE:
+            return None
         edge, _, kind, orbital = name.split("_")
         return (
             f"has {'more' if more else 'fewer'} {kind} {orbital} states at the {_EDGES[edge]} "
