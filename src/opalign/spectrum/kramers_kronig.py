@@ -13,7 +13,11 @@ Even so ε₁ has a spike there. With ``beyond="cubic"`` ε₂ goes on from its 
 decay above all transitions and what broadening assumes too, and the spike is gone.
 ε₂ is odd in E, so a value given at E = 0 itself does not count.
 
-n − 1 and k obey the same relation as ε₁ − 1 and ε₂.
+The way back is ε₂(E) = −(2E/π) P∫ [ε₁(E′) − 1] / (E′² − E²) dE′, for matter that conducts no
+direct current. ε₁ − 1 falls off as E⁻² only, so what lies above the window weighs more than on the
+way there: it goes on from the last value as E⁻² (free electrons), or to zero at once.
+
+n − 1 and k obey the same relations as ε₁ − 1 and ε₂.
 Source: e.g. F. Wooten, Optical Properties of Solids (1972), chapter 6 and appendix G.
 """
 
@@ -30,6 +34,7 @@ from opalign.spectrum.arrays import ArrayT, apply_operator, is_tensor, require_g
 from opalign.spectrum.grid import EnergyGrid
 
 Beyond = Literal["zero", "cubic"]
+RealBeyond = Literal["zero", "inverse_square"]
 
 _REACH = 20.0
 """Window ends up to which an E⁻³ tail is followed; what is left out is below 1e-4 of its ε₁(0)."""
@@ -147,6 +152,65 @@ def real_from_imaginary(
         tail = oscillator.real_part(grid.values)
         real = real + (real.new_tensor(tail) if is_tensor(real) else tail)
     return cast(ArrayT, real)
+
+
+@lru_cache(maxsize=8)
+def inverse_kramers_kronig_matrix(
+    grid: EnergyGrid, beyond: RealBeyond = "inverse_square"
+) -> np.ndarray:
+    """Return K (n, n) float64, read-only and cached, with ε₂ = K @ (ε₁ − 1) on ``grid``.
+
+    ε₁ − 1 is piecewise linear, even in E, and below a window that starts above zero as it is there.
+    """
+    energies = grid.values[:, None]
+    above = _energies_beyond(grid) if beyond == "inverse_square" else np.empty(0)
+    last = above[-1] if len(above) else grid.stop
+    inner = grid.values if grid.start == 0.0 else np.concatenate(([0.0], grid.values))
+    # The mirror image of the first energy closes the hat at E = 0, of which half counts.
+    nodes = np.concatenate(([-inner[1]], inner, above, [last + grid.step]))
+    primitive = _x_log_x(nodes - energies) - _x_log_x(nodes + energies)
+    weights = -np.diff(np.diff(primitive, axis=1) / np.diff(nodes), axis=1) / np.pi
+    weights[:, 0] *= 0.5
+    if grid.start > 0.0:
+        weights[:, 1] += weights[:, 0]
+        weights = weights[:, 1:]
+    matrix, continued = weights[:, : grid.num], weights[:, grid.num :]
+    matrix = matrix.copy()
+    matrix[:, -1] += continued @ (grid.stop / above) ** 2
+    matrix.flags.writeable = False
+    return matrix
+
+
+def imaginary_from_real(
+    epsilon_real: ArrayT,
+    grid: EnergyGrid,
+    oscillator: Oscillator | None = None,
+    *,
+    beyond: RealBeyond = "inverse_square",
+) -> ArrayT:
+    """ε₂ (..., n) from ε₁ (..., n) on ``grid``; the energy is the last axis.
+
+    NumPy in, NumPy out; torch in, torch out, differentiable. ``oscillator`` is what ε₁ owes to
+    absorption above the window: it is taken away first. On a Lorentz oscillator of 20 steps' width
+    in a window of three times its energy ε₂ is right to 2e-3 of max |ε|; on first-principles
+    spectra up to 20 eV to about 0.2 % of max |ε| in the mean, and worst at the window's end.
+    Nothing keeps the result from being negative where ε₁ is not consistent.
+
+    Raises
+    ------
+    SpectrumError
+        If the last axis does not fit the grid.
+    ConfigurationError
+        If the oscillator lies within the window.
+    """
+    require_grid_length(epsilon_real, grid, "values of Re ε")
+    susceptibility: Any = epsilon_real - 1.0  # type: ignore[operator]
+    if oscillator is not None:
+        tail = oscillator.real_part(grid.values)
+        susceptibility = susceptibility - (
+            susceptibility.new_tensor(tail) if is_tensor(susceptibility) else tail
+        )
+    return cast(ArrayT, apply_operator(susceptibility, inverse_kramers_kronig_matrix, grid, beyond))
 
 
 def index_from_extinction(
