@@ -1,0 +1,66 @@
+"""Everything that decides about a spectrum computed with GPAW."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from opalign.spectrum.grid import EnergyGrid
+
+
+class GpawSettings(BaseModel):
+    """Settings of :class:`~opalign.firstprinciples.gpaw.GpawEngine`; frozen.
+
+    Energies are in eV, lengths in Å. Values out of range raise :class:`pydantic.ValidationError`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    functional: Literal["PBE", "PBEsol"] = Field(
+        default="PBE", description="of the bands and the response"
+    )
+    cutoff: float = Field(default=400.0, gt=0.0, description="plane waves of the bands, eV")
+    scf_density: float = Field(
+        default=3.0, gt=0.0, description="k points of the ground state per Å⁻¹"
+    )
+    optics_density: float = Field(
+        default=4.5, gt=0.0, description="k points of the response per Å⁻¹"
+    )
+    response_cutoff: float = Field(
+        default=40.0, gt=0.0, description="plane waves of the local fields, eV"
+    )
+    band_density: float = Field(
+        default=0.30, gt=0.0, description="empty bands per Å³; 0.3 reaches some 25 eV above the gap"
+    )
+    eta: float = Field(
+        default=0.002, gt=0.0, description="Lorentzian half width of the tetrahedra, eV"
+    )
+    scheme: Literal["auto", "tetrahedron", "points"] = Field(
+        default="auto",
+        description="integration over the zone; auto takes tetrahedra where a cell admits them",
+    )
+    grid: EnergyGrid = EnergyGrid(0.0, 20.0, 801)
+    relax: bool = Field(default=True, description="cell and positions, keeping the symmetry")
+    relax_functional: Literal["PBE", "PBEsol"] = "PBEsol"
+    relax_cutoff: float = Field(
+        default=520.0, gt=0.0, description="plane waves of the relaxation, eV: stress needs more"
+    )
+    relax_density: float = Field(
+        default=2.5, gt=0.0, description="k points of the relaxation per Å⁻¹"
+    )
+    relax_force: float = Field(default=0.03, gt=0.0, description="largest force left, eV/Å")
+    relax_steps: int = Field(default=40, ge=1, description="most steps of a relaxation")
+    hubbard_u: dict[str, float] = Field(
+        default={}, description='U on d states, eV, by element, such as {"Ti": 4.0}'
+    )
+    spin_check: bool = Field(
+        default=False, description="refuse what a spin-polarised run finds magnetic"
+    )
+    converge: bool = Field(
+        default=False, description="raise mesh, bands and cutoffs until spectra agree"
+    )
+    convergence_target: float = Field(
+        default=0.95, gt=0.0, lt=1.0, description="similarity of successive spectra"
+    )
+    smallest_gap: float = Field(default=0.1, ge=0.0, description="below it a material is a metal")
