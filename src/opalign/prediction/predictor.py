@@ -22,6 +22,7 @@ from opalign.prediction.result import Failure, Prediction
 if TYPE_CHECKING:
     from opalign.crystal.read import StructureLike
     from opalign.model.config import ModelConfig
+    from opalign.model.network import SpectrumModel
 
 #: Levels of theory on the way up; of several predicted ones the highest is shown.
 LADDER = ("ipa", "rpa")
@@ -71,6 +72,11 @@ class Predictor:
     def levels(self) -> tuple[str, ...]:
         """Levels of theory that the model predicts."""
         return self.config.levels
+
+    @property
+    def network(self) -> SpectrumModel:
+        """The network itself, in evaluation mode, of the predictor's precision and device."""
+        return self._model
 
     @property
     def layer_names(self) -> tuple[str, ...]:
