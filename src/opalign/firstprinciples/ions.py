@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from opalign.errors import ConfigurationError
@@ -70,13 +70,13 @@ def cations() -> tuple[Ion, ...]:
     )
 
 
-@lru_cache(maxsize=512)
+@cache
 def coordination_numbers(ion: Ion) -> frozenset[int]:
     """Coordination numbers for which Shannon lists a radius; not the square or pyramidal ones."""
     return frozenset(_ROMAN[label] for label in _shannon(ion) if label in _ROMAN)
 
 
-@lru_cache(maxsize=512)
+@cache
 def tabulated_radii(ion: Ion) -> dict[int, float]:
     """Coordination number → Shannon's ionic radius, Å; empty for an ion he does not list.
 
@@ -100,6 +100,7 @@ def _shannon(ion: Ion) -> dict[str, Any]:
     return listed
 
 
+@cache
 def bond_length(cation: Ion, number: int, anion: Ion, anion_number: int) -> float:
     """Length, Å, of a bond from a cation of coordination ``number`` to an anion.
 
@@ -121,6 +122,7 @@ def bond_length(cation: Ion, number: int, anion: Ion, anion_number: int) -> floa
     return reach + _radius(radii, number, reach)
 
 
+@cache
 def radius(anion: Ion, number: int) -> float:
     """Shannon's radius of an anion, Å, interpolated; ConfigurationError if it has none."""
     if not (radii := tabulated_radii(anion)):

@@ -11,7 +11,6 @@ from functools import cached_property, lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from opalign.dataset.formula import reduced_formula
 from opalign.errors import ConfigurationError, StructureError
 from opalign.firstprinciples.candidates import Candidate
 from opalign.firstprinciples.criteria import CHALCOGENS
@@ -72,12 +71,18 @@ class Compound:
     ions: tuple[tuple[str, Ion], ...]
 
     @cached_property
+    def composition(self) -> frozenset[tuple[str, int]]:
+        """Element and number in a formula unit."""
+        return frozenset((ion.symbol, self.kind.stoichiometry[role]) for role, ion in self.ions)
+
+    @property
     def formula(self) -> str:
-        """Reduced formula."""
-        counts: Counter[str] = Counter()
-        for role, ion in self.ions:
-            counts[ion.symbol] += self.kind.stoichiometry[role]
-        return reduced_formula("".join(f"{symbol}{n}" for symbol, n in sorted(counts.items())))
+        """Formula in the order of the roles, anions last: ``"CuAlO2"``."""
+        amounts = self.kind.stoichiometry
+        return "".join(
+            ion.symbol + (str(amounts[role]) if amounts[role] > 1 else "")
+            for role, ion in sorted(self.ions)
+        )
 
     @property
     def identifier(self) -> str:
@@ -87,7 +92,7 @@ class Compound:
     @property
     def known(self) -> bool:
         """Whether the catalogue lists the compound as known in this structure type."""
-        return self.formula in self.kind.known
+        return self.composition in self.kind.known_compositions
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -155,13 +160,15 @@ def enumerate_compounds(
     for kind in _chosen(types):
         if kind.num_sites > maximum_sites:
             continue
-        # Of two assignments with one formula, such as A and B exchanged, the less strained counts.
-        best: dict[str, Compound] = {}
+        # Of two assignments with one composition, such as A and B exchanged, one counts.
+        best: dict[frozenset[tuple[str, int]], Compound] = {}
         for ions in _assignments(kind, allowed):
             compound = Compound(kind, ions)
-            other = best.get(compound.formula)
-            if other is None or strain(compound) < strain(other):
-                best[compound.formula] = compound
+            if rules.known_only and not compound.known:
+                continue
+            other = best.get(compound.composition)
+            if other is None or _preference(compound) < _preference(other):
+                best[compound.composition] = compound
         yield from (compound for compound in best.values() if _is_plausible(compound, rules))
 
 
@@ -308,9 +315,15 @@ def _electronegativity(symbol: str) -> float:
     return float(Element(symbol).X)
 
 
+def _preference(compound: Compound) -> tuple[bool, float, list[int]]:
+    """Smaller for the better assignment: as listed, less strained, low charges first."""
+    charges = [ion.charge for _, ion in sorted(compound.ions)]
+    return compound.formula not in compound.kind.known, strain(compound), charges
+
+
 def _is_plausible(compound: Compound, rules: PlausibilityRules) -> bool:
-    if compound.known or rules.known_only:
-        return compound.known
+    if compound.known:
+        return True
     if rules.tabulated_coordination:
         for role, ion in compound.ions:
             number = compound.kind.coordination[role]

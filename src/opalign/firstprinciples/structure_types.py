@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from opalign.errors import ConfigurationError
 
 _TERM = re.compile(r"(?P<sign>-?)(?P<name>[a-z]\d*)")
+_AMOUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
 SAME_POSITION = 1e-3
 # spglib's names of the standard settings: second origin, hexagonal axes, unique axis b.
 _STANDARD_CHOICES = ("2", "H", "b", "b1", "")
@@ -43,7 +44,7 @@ class Positions:
         return self.slopes @ free + self.offsets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructureType:
     """One arrangement of atoms that many compounds share."""
 
@@ -60,7 +61,8 @@ class StructureType:
     """Role of the centre, role of its neighbours, how many of them."""
     species: Mapping[str, tuple[str, ...]]
     """Roles that only certain ions play."""
-    known: frozenset[str]
+    known: tuple[str, ...]
+    """Formulas of compounds known to take the type, at ambient or other conditions."""
 
     @property
     def lattice_names(self) -> tuple[str, ...]:
@@ -89,7 +91,15 @@ class StructureType:
         """All atoms of the conventional cell."""
         return _positions(self)
 
-    @property
+    @cached_property
+    def known_compositions(self) -> frozenset[frozenset[tuple[str, int]]]:
+        """Element and number in a formula unit of every known compound."""
+        return frozenset(
+            frozenset((symbol, int(number or 1)) for symbol, number in _AMOUNT.findall(formula))
+            for formula in self.known
+        )
+
+    @cached_property
     def stoichiometry(self) -> dict[str, int]:
         """Role → number of its atoms in one formula unit."""
         counts = Counter(self.positions.roles)
@@ -138,16 +148,10 @@ def _catalogue() -> dict[str, StructureType]:
             coordination=entry["coordination"],
             bonds=tuple((centre, ligand, number) for centre, ligand, number in entry["bonds"]),
             species={role: tuple(ions) for role, ions in entry.get("species", {}).items()},
-            known=frozenset(_formula(text) for text in entry["known"]),
+            known=tuple(entry["known"]),
         )
         for entry in json.loads(text)["types"]
     }
-
-
-def _formula(text: str) -> str:
-    from opalign.dataset.formula import reduced_formula
-
-    return reduced_formula(text)
 
 
 def _positions(kind: StructureType) -> Positions:
