@@ -40,6 +40,7 @@ def plot_spectrum(
     max_energy: float | None = None,
     sites: Mapping[str, np.ndarray] | None = None,
     bands: Bands | None = None,
+    onsets: Sequence[float | None] | None = None,
 ) -> Figure:
     """Draw one or several spectra in four panels; tensors by their isotropic average.
 
@@ -64,6 +65,9 @@ def plot_spectrum(
         Uncertainty of the first spectrum: name of a quantity, as properties of
         :class:`~opalign.spectrum.optical.OpticalSpectrum` have it or ``log_absorption``, to its
         lower and upper bounds, (n,) each.
+    onsets
+        In eV, first that of the reference if there is one, then one per spectrum: in place of those
+        read from the spectra.
 
     Raises
     ------
@@ -76,6 +80,7 @@ def plot_spectrum(
     check_suffix(path)
     spectra = as_list(spectrum)
     curves = curves_of(spectra, reference, labels, bands)
+    panels.check_onsets(onsets, curves)
     _check_sites(spectra, sites)
     end = max_energy or max(curve.spectrum.grid.stop for curve in curves)
 
@@ -85,7 +90,7 @@ def plot_spectrum(
     panels.draw_dielectric_function(axes[0, 0], curves, end)
     panels.draw_sites(axes[0, 0], spectra[0], sites)
     panels.draw_refractive_index(axes[0, 1], curves, end)
-    panels.draw_absorption(axes[1, 0], curves, end)
+    panels.draw_absorption(axes[1, 0], curves, end, onsets=onsets)
     panels.draw_reflectivity(axes[1, 1], curves, end)
     for panel in axes.flat:
         style_axes(panel)

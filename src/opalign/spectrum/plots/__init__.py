@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         plot_refractive_index,
     )
     from opalign.spectrum.plots.swatches import plot_colours
+    from opalign.spectrum.plots.tauc import plot_tauc
     from opalign.spectrum.plots.tensor import plot_tensor
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "plot_loss": "quantities",
     "plot_reflectivity": "quantities",
     "plot_refractive_index": "quantities",
+    "plot_tauc": "tauc",
     "plot_tensor": "tensor",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "plot_loss",
     "plot_reflectivity",
     "plot_refractive_index",
+    "plot_tauc",
     "plot_tensor",
 ]
 

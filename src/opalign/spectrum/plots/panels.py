@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opalign.errors import ConfigurationError
 from opalign.spectrum.onset import ONSET_THRESHOLD
 from opalign.spectrum.optical import OpticalSpectrum
 from opalign.spectrum.plots.style import COLORS, FAINT_COLOR, Curve, LineStyle, line
@@ -94,6 +95,15 @@ def draw_absorption(
             0.975, 0.17 + 0.07 * row, note, transform=panel.transAxes, ha="right", va="bottom",
             color=color, fontsize=10,
         )  # fmt: skip
+
+
+def check_onsets(onsets: Sequence[float | None] | None, curves: list[Curve]) -> None:
+    """Raise :class:`ConfigurationError` unless ``onsets`` are as many as ``curves``, or None."""
+    if onsets is not None and len(onsets) != len(curves):
+        raise ConfigurationError(
+            f"{len(onsets)} onsets for {len(curves)} curves",
+            expected="one per spectrum, after that of the reference",
+        )
 
 
 def draw_visible(panel: Axes) -> None:

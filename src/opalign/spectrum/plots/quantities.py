@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opalign.errors import ConfigurationError
 from opalign.spectrum.onset import ONSET_THRESHOLD
 from opalign.spectrum.optical import OpticalSpectrum
 from opalign.spectrum.plots import panels
@@ -109,14 +108,9 @@ def plot_absorption(
     a broadened spectrum had its tail below the gap removed. Otherwise as
     :func:`plot_dielectric_function`.
     """
-    count = len(as_list(spectrum)) + (reference is not None)
-    if onsets is not None and len(onsets) != count:
-        raise ConfigurationError(
-            f"{len(onsets)} onsets for {count} curves",
-            expected="one per spectrum, after that of the reference",
-        )
 
     def draw(panel: Any, curves: Any, end: float) -> None:
+        panels.check_onsets(onsets, curves)
         panels.draw_absorption(panel, curves, end, threshold, onsets)
 
     return _single(draw, spectrum, path, reference, labels, title, max_energy, bands)
