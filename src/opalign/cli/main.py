@@ -14,6 +14,8 @@ from opalign.cli.common import clean_errors
 #: Name of a command → module and attribute: a function, or a Typer app with commands of its own.
 COMMANDS = {
     "predict": ("opalign.cli.predict", "predict"),
+    "optics": ("opalign.cli.optics", "optics"),
+    "plot": ("opalign.cli.plot", "plot"),
     "train": ("opalign.cli.train", "train"),
     "evaluate": ("opalign.cli.evaluate", "evaluate"),
     "crossvalidate": ("opalign.cli.crossvalidate", "crossvalidate"),

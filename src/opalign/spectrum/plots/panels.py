@@ -75,12 +75,14 @@ def draw_absorption(
     for place, curve in enumerate(curves):
         color = curve.colors[1]
         highest = max(highest, _draw_one(panel, curve, "log_absorption", 1, end))
-        if onsets is None and not curve.spectrum.has_sharp_onset:
-            notes.append(("broadened too far for an onset", color))
-            continue
-        onset = curve.spectrum.onset_energy(threshold) if onsets is None else onsets[place]
+        sharp = curve.spectrum.has_sharp_onset
+        if onsets is not None:
+            onset = onsets[place]
+        else:
+            onset = curve.spectrum.onset_energy(threshold) if sharp else None
         if onset is None or onset > end:
-            notes.append(("no onset", color))
+            blurred = onset is None and not sharp
+            notes.append(("broadened too far for an onset" if blurred else "no onset", color))
             continue
         notes.append((f"onset {onset:.2f} eV", color))
         panel.plot(
