@@ -150,7 +150,10 @@ def _out_of_fold(
             else RidgeCV(PENALTIES)
         )
         pipeline = make_pipeline(StandardScaler(), model).fit(features[~test], truth[~test])
-        found[test] = pipeline.predict(features[test])
+        # What was never seen in training is no reason to go beyond what was: one site far off
+        # would otherwise decide the score.
+        lowest, highest = truth[~test].min(), truth[~test].max()
+        found[test] = np.clip(pipeline.predict(features[test]), lowest, highest)
     return found
 
 
