@@ -1,5 +1,6 @@
 """Colours: whites are white, gold is gold, and screens' limits are told."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -135,3 +136,16 @@ def test_the_extra_is_named_where_it_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "colour", None)
     with pytest.raises(MissingExtraError, match="colour-science"):
         colour_of(VISIBLE_WAVELENGTHS, np.ones(401))
+
+
+def test_colour_science_changes_nothing_for_others():
+    # In a process of its own: it acts when it is first imported.
+    code = (
+        "import numpy as np\n"
+        "from opalign.spectrum.colour import colour_of\n"
+        "before = np.get_printoptions()\n"
+        "colour_of(np.arange(380.0, 781.0), np.ones(401))\n"
+        "assert np.get_printoptions() == before\n"
+        "assert str(np.float64(1.0) / 3.0) == repr(1.0 / 3.0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -142,7 +142,9 @@ def _weights() -> np.ndarray:
 
 def _colour_science() -> Any:
     try:
-        import colour
+        # It sets how all of NumPy prints numbers: CSV files would lose their last digits.
+        with np.printoptions():
+            import colour
     except ImportError as error:
         raise MissingExtraError(
             "colours need colour-science, which is not installed",
