@@ -83,7 +83,7 @@ def test_file_of_another_program(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "could not be read"),
+        ("", "is empty"),
         ("energy_eV,epsilon_real\n0,1\n1,1\n", "epsilon_imaginary is missing"),
         ("energy_eV,epsilon_real,epsilon_imaginary\n0,1,0\n1,1,0\n3,1,0\n", "evenly spaced"),
         ("energy_eV,epsilon_real,epsilon_imaginary\n0,1,0\n1,one,0\n", "epsilon_real"),

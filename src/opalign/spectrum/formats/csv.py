@@ -6,8 +6,10 @@ back exactly; the derived columns are for other programs and are not read.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +19,19 @@ from pydantic import ValidationError
 from opalign.errors import ConfigurationError, SpectrumError
 from opalign.files import write_text
 from opalign.spectrum.broadening import Broadening
+from opalign.spectrum.formats.columns import MAXIMUM_ROWS
+from opalign.spectrum.formats.components import COMPONENTS as COMPONENTS
+from opalign.spectrum.formats.components import tensor_from_components
+from opalign.spectrum.formats.result import ReadOptions, SpectrumFile, level_unknown
+from opalign.spectrum.formats.sampling import sample
+from opalign.spectrum.formats.source import read_text
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.optical import OpticalSpectrum
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "xy": (0, 1), "yz": (1, 2), "xz": (0, 2)}
+NAME = "Opalign CSV"
 UNITS = (
     "energy_eV in eV; epsilon, n, k, reflectivity (normal incidence) and loss without unit; "
     "absorption_per_cm in 1/cm"
@@ -69,6 +77,37 @@ def write_csv(spectrum: OpticalSpectrum, path: str | os.PathLike[str]) -> Path:
     return write_text(path, "\n".join(lines) + "\n" + table)
 
 
+def read(path: Path, options: ReadOptions) -> SpectrumFile:
+    """Read a file for :func:`~opalign.spectrum.formats.read_file`; errors as :func:`read_csv`.
+
+    Raises
+    ------
+    SpectrumError
+        Also if the header tells another level than the caller asks for.
+    """
+    where = str(path)
+    header, frame = _load(path)
+    level = header.get("level")
+    if level and options.level not in (None, level):
+        raise SpectrumError(
+            f"there is no spectrum of level {options.level!r}", where=where, expected=repr(level)
+        )
+    spectrum = _spectrum(header, frame, options.level or level, where)
+    if options.broadening is not None or options.material_id is not None:
+        spectrum = replace(
+            spectrum,
+            broadening=options.broadening or spectrum.broadening,
+            material_id=options.material_id or spectrum.material_id,
+        )
+    if options.step is not None:
+        sampled = sample(spectrum.energies, spectrum.epsilon, where, step=options.step)
+        provenance = ", ".join(part for part in (spectrum.provenance, sampled.note) if part)
+        spectrum = replace(
+            spectrum, grid=sampled.grid, epsilon=sampled.values, provenance=provenance
+        )
+    return SpectrumFile(path, NAME, (spectrum,))
+
+
 def read_csv(path: str | os.PathLike[str], level: str | None = None) -> OpticalSpectrum:
     """Read a spectrum from ``path``; ``level`` wins over the one in the header.
 
@@ -78,57 +117,66 @@ def read_csv(path: str | os.PathLike[str], level: str | None = None) -> OpticalS
         Naming the file, if it cannot be read, lacks columns or the level, or its energies are not
         evenly spaced, or if the spectrum itself is invalid.
     """
+    header, frame = _load(Path(path))
+    return _spectrum(header, frame, level or header.get("level"), str(path))
+
+
+def _load(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     import pandas as pd
 
-    where = str(path)
+    text = read_text(path)
+    header = _read_header(text, str(path))
     try:
-        header = _read_header(Path(path))
-        frame = pd.read_csv(path, comment="#", dtype=str)
+        # Without the header, in which a "#" may stand in quotes.
+        frame = pd.read_csv(io.StringIO(text), comment="#", dtype=str, nrows=MAXIMUM_ROWS + 1)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise SpectrumError(f"could not be read: {error}", where=str(path)) from error
+    if len(frame) > MAXIMUM_ROWS:
+        raise SpectrumError(
+            f"has more than {MAXIMUM_ROWS} rows", where=str(path), expected="one spectrum"
+        )
+    return header, frame
+
+
+def _spectrum(
+    header: dict[str, Any], frame: pd.DataFrame, level: Any, where: str
+) -> OpticalSpectrum:
+    try:
         grid = _grid(header, frame, where)
         broadening = Broadening(**header.get("broadening", {}))
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SpectrumError(f"could not be read: {error}", where=where) from error
     except (ConfigurationError, ValidationError, TypeError) as error:
         raise SpectrumError(
             f"the header or the energies make no sense: {error}",
             where=where,
             expected="evenly spaced energies and a header as OpticalSpectrum.to_csv writes it",
         ) from error
-    level = level or header.get("level")
     if not level:
-        raise SpectrumError(
-            "the level of theory is not in the file",
-            where=where,
-            expected='a header line such as # level = "ipa"',
-            cure="pass level to OpticalSpectrum.from_csv",
-        )
+        raise level_unknown(where)
+    texts = {key: header.get(key) for key in ("material_id", "provenance")} | {"level": level}
+    for key, value in texts.items():
+        if not isinstance(value, str | None):
+            raise SpectrumError(f"{key} is {value!r}"[:200], where=where, expected="text in quotes")
     return OpticalSpectrum(
-        grid,
-        _epsilon(frame, where),
-        level,
-        broadening,
-        header.get("material_id"),
-        header.get("provenance"),
+        grid, _epsilon(frame, where), level, broadening, texts["material_id"], texts["provenance"]
     )
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(text: str, where: str) -> dict[str, Any]:
     header: dict[str, Any] = {}
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.startswith("#"):
-                break
-            key, separator, value = line[1:].partition("=")
-            if not separator:
-                continue
-            try:
-                header[key.strip()] = json.loads(value)
-            except json.JSONDecodeError as error:
-                raise SpectrumError(
-                    f"{value.strip()!r} is not a JSON value",
-                    where=f"{path}, line {number}",
-                    expected='text in quotes, such as # level = "ipa"',
-                ) from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.startswith("#"):
+            break
+        key, separator, value = line[1:].partition("=")
+        if not separator:
+            continue
+        try:
+            header[key.strip()] = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise SpectrumError(
+                f"{value.strip()[:200]!r} is not a JSON value",
+                where=f"{where}, line {number}",
+                expected='text in quotes, such as # level = "ipa"',
+            ) from error
     return header
 
 
@@ -163,10 +211,10 @@ def _epsilon(frame: pd.DataFrame, where: str) -> np.ndarray:
     if "epsilon_real_xx" not in frame:
         real = _column(frame, "epsilon_real", where)
         return real + 1j * _column(frame, "epsilon_imaginary", where)
-    epsilon = np.empty((len(frame), 3, 3), dtype=complex)
-    for name, (row, column) in COMPONENTS.items():
-        component = _column(frame, f"epsilon_real_{name}", where) + 1j * _column(
-            frame, f"epsilon_imaginary_{name}", where
-        )
-        epsilon[:, row, column] = epsilon[:, column, row] = component
-    return epsilon
+    return tensor_from_components(
+        {
+            name: _column(frame, f"epsilon_real_{name}", where)
+            + 1j * _column(frame, f"epsilon_imaginary_{name}", where)
+            for name in COMPONENTS
+        }
+    )
