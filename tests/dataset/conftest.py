@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import http.server
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,83 @@ def rewrite(table: SpectraTable) -> Callable[..., Path]:
 def column(table: SpectraTable) -> Callable[[str], list[Any]]:
     """Column of the table's file as a list that a test may damage."""
     return lambda name: pq.read_table(table.path)[name].to_pylist()
+
+
+class FileServer:
+    """A server on this machine that knows Range and If-Range, and fails as it is told.
+
+    ``files`` maps paths to contents; ``asked`` lists path and headers of every request. ``cuts``
+    are numbers of bytes after which the next answers break off; ``statuses`` are sent first, each
+    once, instead of an answer.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.cuts: list[int] = []
+        self.statuses: list[tuple[int, dict[str, str]]] = []
+        self.ranges = True
+        self.etag: str | None = '"one"'
+        self.url = ""
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        self.asked.append((request.path, dict(request.headers)))
+        if self.statuses:
+            status, headers = self.statuses.pop(0)
+            return self.send(request, status, b"", headers)
+        content = self.files.get(request.path, self.files.get(request.path.partition("?")[0]))
+        if content is None:
+            return self.send(request, 404, b"", {})
+        headers = {"Content-Type": "application/octet-stream"}
+        headers |= self.headers.get(request.path, {})
+        if self.etag:
+            headers["ETag"] = self.etag
+        wanted = request.headers.get("Range")
+        unchanged = request.headers.get("If-Range") in (None, self.etag)
+        if not (self.ranges and wanted and unchanged):
+            return self.send(request, 200, content, headers)
+        start = int(wanted.removeprefix("bytes=").partition("-")[0])
+        if start >= len(content):
+            return self.send(request, 416, b"", headers)
+        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return self.send(request, 206, content[start:], headers)
+
+    def send(
+        self,
+        request: http.server.BaseHTTPRequestHandler,
+        status: int,
+        content: bytes,
+        headers: dict[str, str],
+    ) -> None:
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if content and self.cuts:
+            content = content[: self.cuts.pop(0)]
+        request.wfile.write(content)
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    served = FileServer()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.answer(self)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        served.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()

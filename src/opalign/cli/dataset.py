@@ -1,4 +1,4 @@
-"""`opalign dataset`: bring tables in, hand them on, look at them, check them."""
+"""`opalign dataset`: fetch public sets, bring tables in, hand them on, look at them, check them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from opalign.cli.fetch import fetch_set, show_catalog
+
 if TYPE_CHECKING:
     from opalign.dataset.formats.report import TransferReport
     from opalign.spectrum.broadening import Broadening
     from opalign.spectrum.grid import EnergyGrid
 
 app = typer.Typer(
-    help="Tables of structures and spectra: import, export, info, check.",
+    help="Tables of structures and spectra: public sets, import, export, info, check.",
     no_args_is_help=True,
 )
 
@@ -25,6 +27,9 @@ class SourceFormat(StrEnum):
     gpaw = "gpaw"
     dielectric = "dielectric"
     alignn = "alignn"
+    optimate = "optimate"
+    optimetal = "optimetal"
+    oxi_diel_db = "oxi_diel_db"
 
 
 class TargetQuantity(StrEnum):
@@ -51,6 +56,10 @@ BroadeningOption = Annotated[
 ]
 
 
+app.command("catalog")(show_catalog)
+app.command("fetch")(fetch_set)
+
+
 @app.command("import")
 def import_table(
     source_format: Annotated[SourceFormat, typer.Argument(help="Format of the source.")],
@@ -60,7 +69,10 @@ def import_table(
         TargetQuantity | None, typer.Option(help="alignn: what the values are.")
     ] = None,
     level: Annotated[
-        str | None, typer.Option(help="alignn: level of theory, or name of the scalar.")
+        str | None,
+        typer.Option(
+            help="alignn: level of theory, or name of the scalar; optimate: ipa, rpa or ipa,rpa."
+        ),
     ] = None,
     grid: GridOption = None,
     broadening: BroadeningOption = None,
@@ -74,7 +86,10 @@ def import_table(
         StructureFile | None, typer.Option(help="alignn: format of the structure files.")
     ] = None,
 ) -> None:
-    """Write a table out of a GPAW campaign, a table of dielectric tensors, or an ALIGNN folder."""
+    """Write a table out of files of others: one of the formats, recognised by nothing but its name.
+
+    A set of the catalogue comes in with `opalign dataset fetch`, which knows what its files hold.
+    """
     if source_format is SourceFormat.gpaw:
         from opalign.dataset.formats.gpaw import import_gpaw
 
@@ -83,6 +98,26 @@ def import_table(
         from opalign.dataset.formats.dielectric import import_dielectric
 
         report = import_dielectric(source, out)
+    elif source_format is SourceFormat.oxi_diel_db:
+        from opalign.dataset.formats.oxi_diel_db import import_oxi_diel_db
+
+        report = import_oxi_diel_db(source, out)
+    elif source_format is SourceFormat.optimetal:
+        from opalign.dataset.formats.optimetal import import_optimetal
+
+        report = import_optimetal([source], out, licence=licence, citation=citation)
+    elif source_format is SourceFormat.optimate:
+        from opalign.dataset.formats.optimate import import_optimate
+
+        line = _broadening(broadening)
+        report = import_optimate(
+            [source],
+            out,
+            levels=(level or "ipa").split(","),
+            width=None if line is None else _lorentzian_width(line),
+            licence=licence,
+            citation=citation,
+        )
     else:
         from opalign.dataset.formats.alignn import import_alignn
 
@@ -208,6 +243,12 @@ def _broadening(text: str | None) -> Broadening | None:
             f"{text!r} is not SHAPE:WIDTH, such as gaussian:0.1 ({_reason(error)})",
             param_hint="--broadening",
         ) from error
+
+
+def _lorentzian_width(line: Broadening) -> float:
+    if line.shape != "lorentzian":
+        raise typer.BadParameter("Yambo broadens with Lorentzians", param_hint="--broadening")
+    return line.width
 
 
 def _reason(error: ValueError) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from opalign.dataset.columns import open_parquet, read_records, require_columns
 from opalign.dataset.formats.report import TransferReport
@@ -20,7 +21,7 @@ from opalign.dataset.write import write_table
 from opalign.errors import DatasetError
 
 _AXES = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "xy": (0, 1), "yz": (1, 2), "xz": (0, 2)}
-_CONTRIBUTIONS = ("electronic", "ionic")
+CONTRIBUTIONS = ("electronic", "ionic")
 
 ASYMMETRY_TOLERANCE = 1e-2
 """Of the largest component. A dielectric tensor is symmetric; the published electronic ones are to
@@ -44,24 +45,27 @@ def import_dielectric(path: str | PathLike[str], out: str | PathLike[str]) -> Tr
         A column is missing, or a tensor has not 9 numbers or is not symmetric.
     """
     source = Path(path)
-    tensors = [f"epsilon_{contribution}" for contribution in _CONTRIBUTIONS]
+    tensors = [f"epsilon_{contribution}" for contribution in CONTRIBUTIONS]
     scalars = ["band_gap_eV", "is_direct", "spacegroup_number"]
     wanted = ["material_id", "lattice", "species", "frac_coords", *scalars, *tensors]
     with open_parquet(source) as file:
         require_columns(file, wanted, source, "the table of oxide dielectric tensors")
         num_rows = file.metadata.num_rows
     notes: list[str] = []
-    target = write_table(out, _schema(), _rows(read_records(source, wanted), source, notes))
+    target = write_table(
+        out, dielectric_schema(), _rows(read_records(source, wanted), source, notes)
+    )
     return TransferReport(target, num_rows, notes=tuple(notes))
 
 
-def _schema() -> TableSchema:
+def dielectric_schema() -> TableSchema:
+    """Return what a table of these tensors declares."""
     scalars = {
         "band_gap_eV": ScalarInfo(unit="eV", description="PBEsol(+U) gap"),
         "is_direct": ScalarInfo(description="1 if the gap is direct, 0 if not"),
         "spacegroup_number": ScalarInfo(),
     }
-    for contribution in _CONTRIBUTIONS:
+    for contribution in CONTRIBUTIONS:
         text = f"static dielectric tensor, {contribution} contribution"
         scalars[f"dielectric_{contribution}"] = ScalarInfo(description=f"{text}, trace/3")
         for axis in (*DIAGONAL, *OFF_DIAGONAL):
@@ -84,17 +88,18 @@ def _rows(
         }
         row["is_direct"] = None if record["is_direct"] is None else float(record["is_direct"])
         row["spacegroup_number"] = record["spacegroup_number"]
-        for contribution in _CONTRIBUTIONS:
+        for contribution in CONTRIBUTIONS:
             column = f"epsilon_{contribution}"
             place = f"{source}, row {number} ({record['material_id']}), column {column!r}"
             if record[column] is not None:
-                row |= _tensor_scalars(record[column], contribution, place, notes)
+                row |= tensor_scalars(record[column], contribution, place, notes)
         yield row
 
 
-def _tensor_scalars(
-    values: list[float], contribution: str, place: str, notes: list[str]
+def tensor_scalars(
+    values: ArrayLike, contribution: str, place: str, notes: list[str]
 ) -> dict[str, float]:
+    """Return the scalars of one tensor (9 numbers, row by row, or 3×3); noted if not symmetric."""
     tensor = np.asarray(values, dtype=np.float64)
     if tensor.size != 9:
         raise DatasetError(f"has {tensor.size} numbers", where=place, expected="9, row by row")
