@@ -1,0 +1,284 @@
+"""`opalign compute`: campaigns of first-principles calculations, from plan to table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from opalign.cli.common import (
+    INTERRUPTED,
+    LOG_INTERVAL,
+    message_console,
+    output_console,
+)
+from opalign.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from opalign.firstprinciples.campaign import Campaign, Progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Compute spectra from first principles: plan, run, look on, export.",
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key, as in --set settings.optics_density=6; may be repeated.",
+    ),
+]
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="Campaign (YAML).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the campaign.")],
+    settings: Settings = None,
+    show: Annotated[int, typer.Option("--show", help="How many jobs to list.", min=0)] = 20,
+) -> None:
+    """Choose candidates, count them after each filter, and list the jobs with expected cost."""
+    from opalign.firstprinciples.campaign import plan_campaign
+    from opalign.firstprinciples.campaign_config import read_campaign
+
+    campaign = plan_campaign(read_campaign(config, settings or ()), out)
+    console = output_console()
+    jobs, funnel = campaign.plan.jobs, campaign.plan.funnel
+    steps = funnel["steps"]
+    entered = steps[0]["entered"] if steps else len(jobs)
+    console.print(f"{entered:7d}  candidates", markup=False)
+    for step in steps:
+        console.print(f"{step['passed']:7d}  {step['description']}", markup=False)
+    if funnel["unreadable"]:
+        console.print(f"{len(funnel['unreadable'])} structures cannot be used:", markup=False)
+        for entry in funnel["unreadable"][:show]:
+            console.print(f"  {entry['id']}: {entry['reason']}", markup=False)
+    hours = sum(job.expected_seconds for job in jobs) / 3600.0
+    console.print(f"{len(jobs)} jobs, {hours:.2f} core hours expected", markup=False)
+    for job in jobs[:show]:
+        console.print(
+            f"  {job.identifier:32s} {job.num_sites:3d} atoms {job.expected_seconds:8.0f} s",
+            markup=False,
+        )
+    if len(jobs) > show:
+        console.print(f"  and {len(jobs) - show} more in {out / 'plan.json'}", markup=False)
+    done = sum(state.status == "done" for state in campaign.states())
+    if done:
+        console.print(f"{done} of them are done already", markup=False)
+    console.print("Next:", f"  opalign compute run {out}", sep="\n", markup=False)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes of one core each.")
+    ] = None,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry",
+            metavar="REASON",
+            help='Compute again what failed for this reason, such as "time limit", or for "all".',
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="limits.KEY=VALUE for this run; with --retry also settings.KEY=VALUE.",
+        ),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", min=0.0, help="Start no job after this time.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="This material; repeatable.")
+    ] = None,
+) -> None:
+    """Compute what is not computed yet; stop with Ctrl-C, go on with the same command."""
+    from opalign.firstprinciples.campaign import open_campaign, run_campaign
+    from opalign.firstprinciples.campaign import retry as let_retry
+
+    given = settings or []
+    limits = [text for text in given if text.startswith("limits.")]
+    others = [text for text in given if not text.startswith("limits.")]
+    if others and retry is None:
+        raise ConfigurationError(
+            f"{others[0]!r} would change what is computed",
+            expected="limits.KEY=VALUE",
+            cure="plan again with other settings, or name the failures to retry with --retry",
+        )
+    campaign = open_campaign(folder)
+    _check_known(campaign, retry, only or ())
+    messages = message_console()
+    if retry is not None:
+        count = let_retry(campaign, retry, others)
+        messages.print(f"{count} failed jobs wait again", markup=False)
+        campaign = open_campaign(folder)
+    try:
+        with _terminable(), _progress(len(campaign.plan.jobs)) as report:
+            left = run_campaign(
+                campaign,
+                workers=workers,
+                limits=limits,
+                hours=hours,
+                identifiers=frozenset(only) if only else None,
+                report=report,
+                message=lambda text: messages.print(text, markup=False),
+            )
+    except KeyboardInterrupt:
+        messages.print(
+            f"Stopped. What was reached is kept; go on with\n  opalign compute run {folder}",
+            markup=False,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    _print_status(campaign)
+    if left:
+        output_console().print(f"{left} jobs still wait: run the same command", markup=False)
+
+
+@app.command()
+def status(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all failures.")] = False,
+) -> None:
+    """Say how many jobs are done, fail and wait, for what reasons, and the hours used and left."""
+    from opalign.firstprinciples.campaign import open_campaign
+    from opalign.firstprinciples.campaign_status import campaign_status
+
+    campaign = open_campaign(folder)
+    if as_json:
+        content = campaign_status(campaign).to_dict()
+        typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+        return
+    _print_status(campaign)
+
+
+def _print_status(campaign: Campaign) -> None:
+    from opalign.firstprinciples.campaign_status import campaign_status
+
+    found, console = campaign_status(campaign), output_console()
+    for problem in campaign.problems:
+        console.print(problem, markup=False)
+    counts = ", ".join(f"{number} {name}" for name, number in found.states.items())
+    console.print(f"{found.total} jobs: {counts}", markup=False)
+    for reason, number in found.reasons.items():
+        console.print(f"  {number:5d} failed: {reason}", markup=False)
+        examples = [each for each in found.failures if each.reason == reason]
+        details = Counter(each.detail.split("\n")[0][:100] for each in examples)
+        for detail, times in details.most_common(3):
+            names = ", ".join(
+                each.identifier for each in examples if each.detail.startswith(detail[:100])
+            )
+            shown = names if len(names) <= 60 else names[:57] + "..."
+            console.print(f"        {times} × {detail or '-'} ({shown})", markup=False)
+    if found.running:
+        console.print(f"at work: {', '.join(found.running)}", markup=False)
+    used = f"{found.core_hours:.2f} core hours used"
+    if found.hours_left is not None and found.hours_left > 0.0:
+        used += f", about {found.hours_left:.2f} to go"
+    console.print(used, markup=False)
+
+
+def _check_known(campaign: Campaign, reason: str | None, only: Any) -> None:
+    from typing import get_args
+
+    from opalign.firstprinciples.engine import FailureReason
+
+    known = (*get_args(FailureReason), "all")
+    if reason is not None and reason not in known:
+        raise ConfigurationError(
+            f"nothing fails for the reason {reason!r}", expected=", ".join(known)
+        )
+    identifiers = {job.identifier for job in campaign.plan.jobs}
+    for name in only:
+        if name not in identifiers:
+            raise ConfigurationError(f"no job of this campaign is called {name!r}")
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM stop a campaign as Ctrl-C does."""
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[Progress], None]]:
+    """Show what ended and the time left: a bar on a terminal, lines in a log."""
+    console = message_console()
+    if not console.is_terminal:
+        yield _log_lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("computing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("computing", total=total, left="")
+
+        def show(progress: Progress) -> None:
+            bar.console.print(_line(progress), markup=False)
+            left = "" if progress.seconds_left is None else f"{_duration(progress)} left"
+            bar.update(task, completed=progress.finished, left=left)
+
+        yield show
+
+
+def _log_lines() -> Callable[[Progress], None]:
+    console = message_console()
+    last = time.monotonic()
+    passed: list[str] = []
+
+    def log(progress: Progress) -> None:
+        nonlocal last
+        # Failures are always told; what succeeds in quick succession is told together.
+        passed.append(_line(progress))
+        is_due = time.monotonic() - last >= LOG_INTERVAL
+        if is_due or progress.state.status == "failed" or progress.finished == progress.total:
+            for line in passed:
+                console.print(line, markup=False)
+            left = f", {_duration(progress)} left" if progress.seconds_left is not None else ""
+            console.print(f"[{progress.finished}/{progress.total}{left}]", markup=False)
+            passed.clear()
+            last = time.monotonic()
+
+    return log
+
+
+def _line(progress: Progress) -> str:
+    state = progress.state
+    seconds = state.attempts[-1].seconds if state.attempts else 0.0
+    ended = "done" if state.status == "done" else f"{state.reason}: {state.detail[:120]}"
+    return f"{progress.job.identifier}  {seconds:.0f} s  {ended}"
+
+
+def _duration(progress: Progress) -> str:
+    seconds = progress.seconds_left or 0.0
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
