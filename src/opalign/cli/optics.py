@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 #: Rows of the table on the terminal, and failures named there; the files have all of them.
 ROWS_SHOWN = 30
 FAILURES_SHOWN = 10
-#: Columns of the table on the terminal → key of the quantity; the first n is added.
+#: Columns on the terminal → key of the quantity and least width, which must survive 80 characters.
 COLUMNS = {
-    "onset\neV": "onset_eV",
-    "ε₁\nE = 0": "static_dielectric",
-    "SLME\n%": "slme_percent",
-    "visible\nT": "visible_transmittance",
-    "colour\nslab": "colour_slab",
-    "colour\npowder": "colour_powder",
+    "onset\neV": ("onset_eV", 5),
+    "ε₁\nE = 0": ("static_dielectric", 5),
+    "n\n{} nm": ("refractive_index_{}nm", 8),
+    "SLME\n%": ("slme_percent", 5),
+    "visible\nT": ("visible_transmittance", 7),
+    "colour\nslab": ("colour_slab", 7),
+    "colour\npowder": ("colour_powder", 7),
 }
 #: What each thing written is.
 CONTENT = {
@@ -222,20 +223,19 @@ def _print_summary(reports: list[SpectrumReport]) -> None:
     from rich.text import Text
 
     first = reports[0]
-    index = [one for one in first.quantities if one.key.startswith("refractive_index")][:1]
-    columns = {**COLUMNS, **{one.label.replace(" at ", "\n"): one.key for one in index}}
+    wavelength = f"{first.config.wavelengths[0]:g}"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("spectrum", no_wrap=True, overflow="ellipsis", max_width=24)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("spectrum", no_wrap=True, overflow="ellipsis", max_width=18)
+    for name, (_, width) in COLUMNS.items():
+        table.add_column(name.format(wavelength), justify="right", no_wrap=True, min_width=width)
     for report in reports[:ROWS_SHOWN]:
         cells = []
-        for key in columns.values():
-            value = report.quantity(key).value
+        for key, _ in COLUMNS.values():
+            value = report.quantity(key.format(wavelength)).value
             if isinstance(value, str):
-                cells.append(Text(value, style=f"on {value}" if value.startswith("#") else ""))
+                cells.append(Text(value, style=f"{_readable_on(value)} on {value}"))
             else:
-                cells.append(Text("–" if value is None else f"{value:.3g}"))
+                cells.append(Text("–" if value is None else _short(value)))
         table.add_row(report.name, *cells)
     console = output_console()
     console.print(table, soft_wrap=False)
@@ -244,6 +244,16 @@ def _print_summary(reports: list[SpectrumReport]) -> None:
     if len(reports) == 1:
         for note in first.notes:
             console.print(note, markup=False)
+
+
+def _short(value: float) -> str:
+    return "0" if abs(value) < 5e-4 else f"{value:.3g}"
+
+
+def _readable_on(colour: str) -> str:
+    """Return black or white, whichever can be read on a colour such as ``#FFE29B``."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 128 else "white"
 
 
 def _print_written(folder: ReportFolder, written: list[Path]) -> None:

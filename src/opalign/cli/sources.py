@@ -101,9 +101,9 @@ def open_sources(
 
 
 def _from_file(path: Path, level: str | None, broadening: Broadening | None) -> Iterator[Source]:
-    from opalign.spectrum.formats.registry import read_spectra
+    from opalign.spectrum.formats import read_file
 
-    found = read_spectra(path, level=level, broadening=broadening)
+    found = read_file(path, level=level, broadening=broadening)
     stem = path.name.partition(".")[0]
     for spectrum in found.spectra:
         yield Source(

@@ -64,7 +64,9 @@ class OpticsConfig(BaseModel):
         default=1.0, gt=0.0, allow_inf_nan=False, description="eV above the onset"
     )
     wavelengths: tuple[float, ...] = Field(
-        default=WAVELENGTHS, description="nm; where n and k are given"
+        default=WAVELENGTHS,
+        min_length=1,
+        description="nm; where n and k are given, and of the first the birefringence",
     )
     thickness: float = Field(
         default=DEFAULT_THICKNESS, gt=0.0, allow_inf_nan=False, description="nm; of slab and cell"

@@ -101,7 +101,7 @@ def edge_of(subject: Subject) -> EdgeReport:
     """Return the absorption edge of the isotropic average.
 
     A Lorentzian whose tail below a known gap has been removed counts as sharp: the onset then lies
-    at the gap or above it.
+    at the gap, up to a step of the grid, or above it.
     """
     config, spectrum = subject.config, subject.isotropic
     if subject.tail_removed:
@@ -114,7 +114,7 @@ def edge_quantities(subject: Subject, edge: EdgeReport) -> list[Quantity]:
     config = subject.config
     marked = f"log₁₀(α/cm⁻¹) = {config.threshold:g}"
     if subject.tail_removed:
-        marked += "; not below the gap, where the tail was removed"
+        marked += "; after the tail below the gap was removed"
     window = f"over {config.edge_window:g} eV above the onset"
     rows = [
         Quantity("onset_eV", "Onset of absorption", edge.onset.value, "eV",
@@ -185,7 +185,7 @@ def _at_wavelength(spectrum: OpticalSpectrum, wavelength: float, place: int) -> 
 
 def tensor_quantities(subject: Subject) -> list[Quantity]:
     """Optical class and birefringence; with the reason where there is no tensor or structure."""
-    wavelength = subject.config.wavelengths[0] if subject.config.wavelengths else 589.3
+    wavelength = subject.config.wavelengths[0]
     names = (
         ("optical_class", "Optical class", ""),
         (f"birefringence_{wavelength:g}nm", f"Birefringence Δn at {wavelength:g} nm", ""),
@@ -214,7 +214,7 @@ def tensor_quantities(subject: Subject) -> list[Quantity]:
         "isotropic": "zero by symmetry",
     }.get(found.optical_class, "largest minus smallest principal index")
     angle_note = (
-        "defined where a biaxial crystal is transparent"
+        "only biaxial crystals have two optic axes, where they are transparent"
         if np.isnan(at(found.optic_angle))
         else "between the optic axes"
     )
@@ -229,10 +229,13 @@ def application_quantities(subject: Subject, onset: float | None) -> list[Quanti
     """SLME, photocurrents, visible transmittance of the slab."""
     config, spectrum = subject.config, subject.isotropic
     direct, fundamental = subject.direct_gap, subject.fundamental_gap
-    source = "gap as given"
     if direct is None:
         direct, fundamental = onset, onset
         source = "gap taken from the onset of absorption, and as direct"
+    else:
+        source = f"direct gap {direct:.4g} eV as given"
+        if fundamental is not None and fundamental < direct:
+            source += f", fundamental gap {fundamental:.4g} eV"
     cell = f"{config.thickness:g} nm, {config.temperature:g} K"
     keys = (
         ("slme_percent", "SLME", "%"),

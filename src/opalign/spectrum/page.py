@@ -74,10 +74,8 @@ def page(
 
 
 def _overview(reports: Sequence[SpectrumReport]) -> str:
-    index = next(
-        (one.key for one in reports[0].quantities if one.key.startswith("refractive_index")), None
-    )
-    keys = [OVERVIEW[0], *([index] if index else []), *OVERVIEW[1:], "colour_powder"]
+    index = f"refractive_index_{reports[0].config.wavelengths[0]:g}nm"
+    keys = [OVERVIEW[0], index, *OVERVIEW[1:], "colour_powder"]
     labels = {one.key: one.label for one in reports[0].quantities}
     header = "".join(f"<th>{escape(labels[key])}</th>" for key in keys)
     rows = []
