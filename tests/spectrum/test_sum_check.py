@@ -88,5 +88,7 @@ def test_valence_electrons():
     assert valence_electron_density(oxide) == pytest.approx((2 + 6 + 4 + 2) / 64.0)
     charged = Structure(cell, ["Mg2+", "O2-"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     assert valence_electron_density(charged) == pytest.approx(8 / 64.0)
+    lanthanum = Structure(cell, ["La"], [[0, 0, 0]])
+    assert valence_electron_density(lanthanum) == pytest.approx(3 / 64.0)
     with pytest.raises(StructureError, match="Eu"):
         valence_electron_density(Structure(cell, ["Eu"], [[0, 0, 0]]))

@@ -161,11 +161,12 @@ def valence_electron_density(structure: Structure) -> float:
     Raises
     ------
     StructureError
-        If there is a lanthanide or actinide, for which no such count is agreed on.
+        If there is a lanthanide but La, or an actinide: no such count is agreed on for them.
     """
     electrons = 0.0
     for element, amount in structure.composition.element_composition.items():
-        if element.is_lanthanoid or element.is_actinoid:
+        # Lanthanum itself has no f electron.
+        if (element.is_lanthanoid and element.symbol != "La") or element.is_actinoid:
             raise StructureError(
                 f"the valence electrons of {element.symbol} cannot be told from its group",
                 expected="elements outside the f block",

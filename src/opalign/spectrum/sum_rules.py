@@ -14,6 +14,10 @@ from opalign.spectrum.kramers_kronig import Oscillator, real_from_imaginary, sta
 FITTED_SHARE = 0.75
 """Share of the window to which full ε₁ is fitted; at its end the cut through ε₂ distorts ε₁."""
 
+NEAREST = 1.02
+"""Lowest fitted energy in window ends: ε₁ of a line on the very end of the window diverges there,
+and a fit that sees the lower part alone would not notice."""
+
 
 def f_sum(epsilon_imaginary: np.ndarray, grid: EnergyGrid) -> np.ndarray:
     """Return ∫ E ε₂ dE in eV² of spectra (..., n), by the trapezoidal rule: shape (...).
@@ -93,7 +97,7 @@ def fit_oscillator(
         return float(np.sum((best_strength(position) * shape - missing) ** 2))
 
     if energy is None:
-        bounds = (grid.stop * (1.0 + 1e-6), 20.0 * grid.stop)
+        bounds = (NEAREST * grid.stop, 20.0 * grid.stop)
         energy = float(minimize_scalar(residual, bounds=bounds, method="bounded").x)
     return Oscillator(energy, _possible(best_strength(energy)))
 
