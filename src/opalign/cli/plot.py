@@ -84,7 +84,7 @@ def plot(
                 expected="one spectrum without a reference",
                 cure="choose with --material and --level",
             )
-        _draw_alone(quantity, prepared[0], configs[0], out, title or names[0])
+        _draw_alone(quantity, prepared[0], configs[0], out, title or names[0], max_energy)
     else:
         options: dict[str, Any] = {"title": title or (names[0] if len(names) == 1 else None)}
         options |= {"max_energy": max_energy, "labels": labels}
@@ -146,14 +146,19 @@ def _draw(
 
 
 def _draw_alone(
-    quantity: Quantity, prepared: Prepared, config: OpticsConfig, out: Path, title: str
+    quantity: Quantity,
+    prepared: Prepared,
+    config: OpticsConfig,
+    out: Path,
+    title: str,
+    max_energy: float | None,
 ) -> None:
     from opalign.spectrum import plots
     from opalign.spectrum.figures_of_merit import colour_quantities, edge_of
 
     subject = prepared.subject(config)
     if quantity is Quantity.tensor:
-        plots.plot_tensor(prepared.spectrum, out, title=title)
+        plots.plot_tensor(prepared.spectrum, out, title=title, max_energy=max_energy)
     elif quantity is Quantity.tauc:
         edge = edge_of(subject)
         plots.plot_tauc(subject.isotropic, out, fits=(edge.direct, edge.indirect), title=title)
