@@ -166,6 +166,42 @@ def status(
     _print_status(campaign)
 
 
+@app.command()
+def export(
+    folder: Folder,
+    table: Annotated[Path, typer.Argument(help="Table to write (Parquet).", show_default=False)],
+    levels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--level",
+            help="Level that every row has to have; by default those of most results; repeatable.",
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", metavar="FOLDER", help="Also write a dataset card here."),
+    ] = None,
+    licence: Annotated[str, typer.Option("--licence", help="Of the table.")] = "CC BY 4.0",
+    citation: Annotated[str, typer.Option("--citation", help="Of the table.")] = "",
+) -> None:
+    """Write all finished results into a table, with quality flags and provenance."""
+    from opalign.firstprinciples.campaign import open_campaign
+    from opalign.firstprinciples.export import export_campaign
+
+    campaign = open_campaign(folder)
+    written = export_campaign(campaign, table, levels=levels, licence=licence, citation=citation)
+    console = output_console()
+    for identifier, reason in written.left_out:
+        console.print(f"left out: {identifier}: {reason}", markup=False)
+    console.print(
+        f"{written.path}  {written.rows} materials, levels {', '.join(written.levels)}",
+        f"{written.flagged} with quality flags",
+        *(f"  {number:5d} {flag}" for flag, number in written.flags.items()),
+        sep="\n",
+        markup=False,
+    )
+
+
 def _print_status(campaign: Campaign) -> None:
     from opalign.firstprinciples.campaign_status import campaign_status
 
