@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from opalign.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from opalign.spectrum.experiment.compare import Comparison, Crystal, compare, table_rows
-    from opalign.spectrum.experiment.score import Score, score
+    from opalign.spectrum.experiment.comparison import Comparison, Crystal, compare, table_rows
+    from opalign.spectrum.experiment.scoring import Score, score
     from opalign.spectrum.experiment.statics import compare_statics, static_rows
 
 _HOMES = {
-    "Comparison": "compare",
-    "Crystal": "compare",
-    "Score": "score",
-    "compare": "compare",
+    "Comparison": "comparison",
+    "Crystal": "comparison",
+    "Score": "scoring",
+    "compare": "comparison",
     "compare_statics": "statics",
-    "score": "score",
+    "score": "scoring",
     "static_rows": "statics",
-    "table_rows": "compare",
+    "table_rows": "comparison",
 }
 
 __all__ = [

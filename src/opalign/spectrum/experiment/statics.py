@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opalign.spectrum.experiment.compare import Crystal, gap_of, plain, scissored
-from opalign.spectrum.experiment.score import orient, without_narrow_line
+from opalign.spectrum.experiment.comparison import Crystal, gap_of, plain, scissored
+from opalign.spectrum.experiment.scoring import orient, without_narrow_line
 from opalign.spectrum.measured.tables import (
     MeasuredGap,
     MeasuredStatic,
@@ -97,5 +97,3 @@ def static_rows(comparisons: Iterable[StaticComparison]) -> list[dict[str, Any]]
 
 def _static(spectrum: OpticalSpectrum, measured: MeasuredStatic) -> float:
     return float(orient(spectrum, measured.orientation)[0].static_dielectric)
-
-

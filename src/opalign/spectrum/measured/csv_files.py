@@ -111,5 +111,3 @@ def _column(table: pd.DataFrame, names: tuple[str, ...], path: Path) -> np.ndarr
         if name in table.columns:
             return table[name].to_numpy(dtype=float)
     raise SpectrumError(f"has no column {names[0]!r}", where=str(path))
-
-

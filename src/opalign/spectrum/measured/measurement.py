@@ -28,6 +28,7 @@ LOWEST_ENERGY = 0.5
 LARGEST_SPACING = 0.25
 """eV; samples farther apart than this leave a hole between them."""
 
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """n and k of one polarisation, where they were measured.

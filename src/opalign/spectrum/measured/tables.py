@@ -207,6 +207,19 @@ def all_measurements(
     return found, problems
 
 
+def is_measured(formula: str, spacegroup: int | None) -> bool:
+    """Tell whether the tables know a spectrum or ε₁(0) of this composition and space group.
+
+    Without a space group, of any phase of the composition.
+    """
+    composition = _composition(formula)
+    rows = [(page.formula, page.spacegroup) for page in measured_pages() if page.use == "spectrum"]
+    rows += [(row.formula, row.spacegroup) for row in measured_statics()]
+    return any(
+        _composition(other) == composition and spacegroup in (None, group) for other, group in rows
+    )
+
+
 def same_crystal(
     formula: str, spacegroup: int | None, other_formula: str, other_spacegroup: int | None
 ) -> bool:

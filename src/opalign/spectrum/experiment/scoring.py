@@ -36,8 +36,12 @@ EDGE_THRESHOLD = 4.0
 _CROSSING_SPACING = 0.1
 """eV; an onset between samples farther apart is not resolved."""
 
-_STEEP_ENOUGH = 1.2
+_LONGEST_RISE = 1.2
 """eV; slower rises from the onset to the edge are noise of k or defects, not the onset."""
+
+_SMALLEST_SLOPE = 1.5
+"""Decades of α per eV at an onset or edge, over 0.3 eV; less is a tail, as models of ε have below
+the gap."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,9 @@ def measured_onset(
     """Return the measured energy of log₁₀ α = ``threshold`` in eV, or NaN and the reason why not.
 
     The crossing after which α stays above the threshold: there has to be a sample below it in the
-    window, samples close enough around it, and from there α has to reach 10⁴ cm⁻¹ within 1.2 eV, as
-    it does even at indirect gaps. A tail or noise that never falls below the threshold hides the
-    onset, and then there is none.
+    window, samples close enough around it, α has to rise there by 1.5 decades per eV, and it has to
+    reach 10⁴ cm⁻¹ within 1.2 eV, as it does even at indirect gaps. A tail or noise that never falls
+    below the threshold hides the onset, and then there is none.
     """
     logarithm = measured.log_absorption(floor=threshold - 2.5)
     below = np.flatnonzero(logarithm <= threshold)
@@ -209,7 +213,11 @@ def measured_onset(
         place = int(np.searchsorted(one.energies, onset))
         if one.energies[place] - one.energies[place - 1] > _CROSSING_SPACING:
             return math.nan, f"samples at the onset are over {_CROSSING_SPACING:g} eV apart"
-    rise = measured.energies[measured.energies > onset + _STEEP_ENOUGH]
+    around = np.clip([onset - 0.15, onset + 0.15], measured.grid.start, measured.grid.stop)
+    low, high = np.interp(around, measured.energies, logarithm)
+    if high - low < _SMALLEST_SLOPE * (around[1] - around[0]):
+        return math.nan, f"α rises too slowly at {onset:.2f} eV for an edge: noise or a tail"
+    rise = measured.energies[measured.energies > onset + _LONGEST_RISE]
     if threshold < EDGE_THRESHOLD and rise.size:
         strong = np.interp(rise[0], measured.energies, measured.absorption_coefficient)
         if strong < 10.0**EDGE_THRESHOLD:

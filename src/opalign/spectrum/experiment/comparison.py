@@ -15,7 +15,7 @@ from typing import Any
 
 from opalign.errors import OpalignError, SpectrumError
 from opalign.spectrum.broadening import Broadening
-from opalign.spectrum.experiment.score import (
+from opalign.spectrum.experiment.scoring import (
     BROADENING,
     Score,
     measured_onset,
