@@ -9,22 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from opalign.errors import ConfigurationError, StructureError
 from opalign.firstprinciples.candidates import Candidate
 from opalign.firstprinciples.criteria import CHALCOGENS
 from opalign.firstprinciples.geometry import estimate_geometry
-from opalign.firstprinciples.ions import (
-    ANIONS,
-    OXIDES_ONLY,
-    Ion,
-    bond_length,
-    cations,
-    coordination_numbers,
-    radius,
-    tabulated_radii,
-)
+from opalign.firstprinciples.ions import ANIONS, OXIDES_ONLY, Ion, cations
+from opalign.firstprinciples.plausibility import PlausibilityRules, is_plausible, strain
 from opalign.firstprinciples.structure_types import (
     StructureType,
     structure_type,
@@ -32,35 +22,10 @@ from opalign.firstprinciples.structure_types import (
 )
 
 ANION_ROLES = frozenset(("X", "Y"))
-# Ratios of cation to anion radius between which a coordination number is stable: from where the
-# anions touch to where the next larger coordination could be; Pauling, J. Am. Chem. Soc. 51, 1010
-# (1929). Two and three occur with cations of any size in structures rich in cations.
-RADIUS_RATIO = {2: (0.0, 1.0), 3: (0.0, 1.0), 4: (0.225, 0.414), 5: (0.225, 0.732)}
-RADIUS_RATIO |= {6: (0.414, 0.732), 7: (0.414, 1.0), 8: (0.732, 1.0), 9: (0.732, 1.2)}
-RADIUS_RATIO |= {10: (0.732, 1.2), 12: (0.8, 1.4)}
 SITE_PRICE = 0.4
 # Difference of Pauling electronegativities above which a semi-local gap is likely.
 POLAR = 1.0
 HYPOTHETICAL_PRICE = 1.5
-
-
-class PlausibilityRules(BaseModel):
-    """What a compound that is not known in its structure type has to fulfil to be proposed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    known_only: bool = False
-    """Only compounds that the catalogue lists as known in their structure type."""
-    tabulated_coordination: bool = True
-    """Every cation takes only coordination numbers that Shannon lists for it."""
-    radius_ratio_tolerance: float = Field(default=0.25, ge=0)
-    """How far, relative, a radius ratio may lie outside Pauling's window for the coordination."""
-    tolerance_factor: tuple[float, float] = (0.85, 1.06)
-    """Window of the tolerance factor of perovskites: Goldschmidt, Naturwissenschaften 14, 477."""
-    maximum_misfit: float = Field(default=0.065, gt=0)
-    """Largest relative misfit of bond lengths (root mean square), of all compounds."""
-    minimum_separation: float = Field(default=0.7, gt=0)
-    """Ions of like charge come, relative to the bonds, at least this close to what the type has."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +58,11 @@ class Compound:
     def known(self) -> bool:
         """Whether the catalogue lists the compound as known in this structure type."""
         return self.composition in self.kind.known_compositions
+
+    @cached_property
+    def strain(self) -> float:
+        """How far, relative, radius ratios lie outside Pauling's windows, summed."""
+        return strain(self.kind, dict(self.ions))
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -169,7 +139,11 @@ def enumerate_compounds(
             other = best.get(compound.composition)
             if other is None or _preference(compound) < _preference(other):
                 best[compound.composition] = compound
-        yield from (compound for compound in best.values() if _is_plausible(compound, rules))
+        yield from (
+            each
+            for each in best.values()
+            if each.known or is_plausible(kind, dict(each.ions), rules)
+        )
 
 
 def plan_compounds(
@@ -235,35 +209,7 @@ def base_price(compound: Compound) -> float:
     anion = min(_electronegativity(ion.symbol) for ion in ions if ion.charge < 0)
     cation = max(_electronegativity(ion.symbol) for ion in ions if ion.charge > 0)
     price = SITE_PRICE * compound.kind.num_sites + max(0.0, POLAR - (anion - cation))
-    return price if compound.known else price + HYPOTHETICAL_PRICE + strain(compound)
-
-
-def strain(compound: Compound) -> float:
-    """How far, relative, radius ratios lie outside Pauling's windows, summed over the cations."""
-    ions = dict(compound.ions)
-    total = 0.0
-    for role, ion in compound.ions:
-        number = compound.kind.coordination[role]
-        ratio = _radius_ratio(compound.kind, ions, role, number)
-        if ion.charge > 0 and ratio is not None:
-            low, high = RADIUS_RATIO[number]
-            total += max(low / ratio - 1 if ratio > 0 else 0.0, ratio / high - 1, 0.0)
-    return total
-
-
-def goldschmidt_factor(compound: Compound) -> float | None:
-    """Tolerance factor of a perovskite, None for other structure types.
-
-    t = (r_A + r_X)/(√2 (r_B + r_X)), with the mean of the octahedral sites where there are several.
-    """
-    kind, ions = compound.kind, dict(compound.ions)
-    octahedral = [role for role, number in kind.coordination.items() if number == 6 and role != "X"]
-    if kind.coordination.get("A") != 12 or not octahedral:
-        return None
-    anion = ions["X"]
-    long = bond_length(ions["A"], 12, anion, 6)
-    short = sum(bond_length(ions[role], 6, anion, 6) for role in octahedral) / len(octahedral)
-    return long / (math.sqrt(2) * short)
+    return price if compound.known else price + HYPOTHETICAL_PRICE + compound.strain
 
 
 def _chosen(types: Iterable[str] | None) -> list[StructureType]:
@@ -318,35 +264,7 @@ def _electronegativity(symbol: str) -> float:
 def _preference(compound: Compound) -> tuple[bool, float, list[int]]:
     """Smaller for the better assignment: as listed, less strained, low charges first."""
     charges = [ion.charge for _, ion in sorted(compound.ions)]
-    return compound.formula not in compound.kind.known, strain(compound), charges
-
-
-def _is_plausible(compound: Compound, rules: PlausibilityRules) -> bool:
-    if compound.known:
-        return True
-    if rules.tabulated_coordination:
-        for role, ion in compound.ions:
-            number = compound.kind.coordination[role]
-            if ion.charge > 0 and number not in coordination_numbers(ion):
-                return False
-    if strain(compound) > rules.radius_ratio_tolerance:
-        return False
-    factor = goldschmidt_factor(compound)
-    low, high = rules.tolerance_factor
-    return factor is None or low <= factor <= high
-
-
-def _radius_ratio(
-    kind: StructureType, ions: dict[str, Ion], role: str, number: int
-) -> float | None:
-    """Ratio of a cation's radius to that of its ligand; None where Shannon lists no radius."""
-    ligand = next((other for centre, other, _ in kind.bonds if centre == role), None)
-    if ligand is None or ions[ligand].charge > 0 or not tabulated_radii(ions[role]):
-        return None
-    anion = radius(ions[ligand], kind.coordination[ligand])
-    return (
-        bond_length(ions[role], number, ions[ligand], kind.coordination[ligand]) - anion
-    ) / anion
+    return compound.formula not in compound.kind.known, compound.strain, charges
 
 
 def _repetition(compound: Compound, element_uses: Counter[str], type_uses: Counter[str]) -> float:
