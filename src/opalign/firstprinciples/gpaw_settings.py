@@ -25,7 +25,10 @@ class GpawSettings(BaseModel):
         default=3.0, gt=0.0, description="k points of the ground state per Å⁻¹"
     )
     optics_density: float = Field(
-        default=4.5, gt=0.0, description="k points of the response per Å⁻¹"
+        default=5.5, gt=0.0, description="k points of the response per Å⁻¹"
+    )
+    optics_mesh: tuple[int, int, int] | None = Field(
+        default=None, description="Γ-centred mesh of the response in place of one by density"
     )
     response_cutoff: float = Field(
         default=40.0, gt=0.0, description="plane waves of the local fields, eV"
@@ -36,9 +39,10 @@ class GpawSettings(BaseModel):
     eta: float = Field(
         default=0.002, gt=0.0, description="Lorentzian half width of the tetrahedra, eV"
     )
-    scheme: Literal["auto", "tetrahedron", "points"] = Field(
-        default="auto",
-        description="integration over the zone; auto takes tetrahedra where a cell admits them",
+    scheme: Literal["periodic", "irreducible"] = Field(
+        default="periodic",
+        description="tetrahedra that fill the reciprocal cell, which serve every lattice; or "
+        "GPAW's own, which need a mesh with all corners of the irreducible zone",
     )
     grid: EnergyGrid = EnergyGrid(0.0, 20.0, 801)
     relax: bool = Field(default=True, description="cell and positions, keeping the symmetry")
@@ -64,3 +68,29 @@ class GpawSettings(BaseModel):
         default=0.95, gt=0.0, lt=1.0, description="similarity of successive spectra"
     )
     smallest_gap: float = Field(default=0.1, ge=0.0, description="below it a material is a metal")
+
+
+class Numerics(BaseModel):
+    """The settings that are raised until spectra agree; see :class:`GpawSettings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optics_density: float
+    band_density: float
+    cutoff: float
+    response_cutoff: float
+
+    @classmethod
+    def of(cls, settings: GpawSettings) -> Numerics:
+        """Those that the settings name."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
+
+    @property
+    def bands_name(self) -> str:
+        """Name of the bands that belong to it."""
+        return f"bands-k{self.optics_density:g}-n{self.band_density:g}-c{self.cutoff:g}"
+
+    @property
+    def response_name(self) -> str:
+        """Name of the response that belongs to it."""
+        return f"response-{self.bands_name.removeprefix('bands-')}-r{self.response_cutoff:g}"
