@@ -19,6 +19,7 @@ class OtherModel(_Configuration):
     """A further network whose layers are scored beside those of the explained one."""
 
     model: str = Field(description="name or folder of a checkpoint")
+    name: str | None = Field(None, description="in tables; default: that of the folder")
     cross_validation: Path | None = Field(None, description="folder of `opalign crossvalidate`")
     method: str | None = Field(None, description="method in it, where it has several")
     role: Literal["architecture", "seed"] = Field(

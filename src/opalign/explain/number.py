@@ -104,8 +104,11 @@ def choose_number(
 
 
 def numbers_to_try(materials: int) -> list[int]:
-    """Numbers of groups from 2 to a third of the materials, ever farther apart, at most some 25."""
-    largest = max(2, materials // 3)
+    """Numbers of groups from 2 to a fifth of the materials, ever farther apart, at most some 25.
+
+    Beyond that, groups of one or two materials make any criterion look good.
+    """
+    largest = max(2, materials // 5)
     spread = np.unique(np.geomspace(2, largest, 24).round().astype(int))
     return [int(number) for number in spread if number < materials] or [materials]
 

@@ -291,7 +291,7 @@ class _Run:
         others = [
             self._other(other, place, table) for place, other in enumerate(config.other_models)
         ]
-        networks = [(config.model, path, *own_folds, None), *others]
+        networks = [(_short(config.model), path, *own_folds, None), *others]
         rows: list[Representation] = []
         for name, own_path, folds, fold_paths, _ in networks:
             for layer in layers_of(own_path):
@@ -303,9 +303,7 @@ class _Run:
                 }
                 unseen = out_of_fold_features(folds, fold_paths, own) if folds else None
                 rows.append(
-                    Representation(
-                        f"{_short(name)}: {layer}", own, unseen=unseen, compared=compared
-                    )
+                    Representation(f"{name}: {layer}", own, unseen=unseen, compared=compared)
                 )
         ids, formulas = features.ids, features.formulas
         for name, curve in target.curves.items():
@@ -345,7 +343,7 @@ class _Run:
         if other.cross_validation is not None:
             folds = read_folds(other.cross_validation, other.method)
         return (
-            other.model,
+            other.name or _short(other.model),
             path,
             folds,
             self._fold_paths(folds, table, f"other_{place}"),
