@@ -96,6 +96,7 @@ def test_a_lorentzian_tail_hides_the_onset_unless_a_gap_is_known(lorentzian):
     assert (report.spectrum.epsilon_imaginary[below] == 0.0).all()
     np.testing.assert_array_equal(report.spectrum.epsilon[~below], lorentzian.epsilon[~below])
     assert report.given is lorentzian
+    assert "broadening" in report.quantity("urbach_energy_eV").note
 
 
 def test_a_scissor_moves_the_edge_and_the_gaps(spectrum):
@@ -141,6 +142,7 @@ def test_birefringence_needs_tensor_and_structure(spectrum, uniaxial):
     assert report.quantity("f_sum_error").value is not None
     cubic = analyse(uniaxial, structure=MGO)
     assert cubic.quantity("optical_class").value == "isotropic"
+    assert cubic.quantity("birefringence_589.3nm").value == 0.0
 
 
 def test_what_lies_outside_the_window_says_so(spectrum):

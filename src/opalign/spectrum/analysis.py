@@ -14,8 +14,6 @@ from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.colour import Colour
 from opalign.spectrum.edge import EdgeReport
 from opalign.spectrum.figures_of_merit import (
-    Quantity,
-    Subject,
     application_quantities,
     colour_quantities,
     consistency_quantities,
@@ -26,6 +24,7 @@ from opalign.spectrum.figures_of_merit import (
 )
 from opalign.spectrum.onset import ONSET_THRESHOLD
 from opalign.spectrum.optical import OpticalSpectrum
+from opalign.spectrum.quantity import Quantity, Subject
 from opalign.spectrum.scissor import ScissorReport, scissor_report
 from opalign.spectrum.slab import DEFAULT_SCATTERING, Coherence
 from opalign.spectrum.solar import DEFAULT_TEMPERATURE, DEFAULT_THICKNESS

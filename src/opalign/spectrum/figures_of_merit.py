@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,85 +16,20 @@ from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.colour import Colour, powder_colour, slab_colour, specular_colour
 from opalign.spectrum.edge import EdgeReport, edge_report
 from opalign.spectrum.optical import OpticalSpectrum
+from opalign.spectrum.quantity import Quantity, Subject, measured
 from opalign.spectrum.solar import photocurrent, photocurrent_limit, slme
 from opalign.spectrum.sum_check import sum_rules, valence_electron_density
 from opalign.spectrum.tauc import TaucFit
 from opalign.spectrum.units import energy_from_wavelength
+from opalign.spectrum.urbach import urbach_fit
 
 if TYPE_CHECKING:
-    from pymatgen.core.structure import Structure
-
-    from opalign.spectrum.analysis import OpticsConfig
     from opalign.spectrum.scissor import ScissorReport
-
-Value = float | str | None
 
 _WEIGHTINGS: tuple[tuple[str, str, Weighting, str], ...] = (
     ("visible", "Mean visible transmittance", "flat", "every wavelength alike"),
     ("luminous", "Luminous transmittance", "photopic", "as the eye sees D65"),
 )
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One number (or word): what it is, its unit, and what has to be known about it."""
-
-    key: str
-    """Name in files, with the unit at its end."""
-    label: str
-    value: Value
-    unit: str = ""
-    note: str | None = None
-    """Why there is no value, or how it is meant."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return value, unit, label and note, as JSON holds them."""
-        return {"value": self.value, "unit": self.unit, "label": self.label, "note": self.note}
-
-    @property
-    def shown(self) -> str:
-        """The value as it is read: four digits and the unit, or a dash."""
-        if self.value is None:
-            return "–"
-        if isinstance(self.value, str):
-            return self.value
-        large = abs(self.value) >= 1e5 or 0.0 < abs(self.value) < 1e-3
-        number = f"{self.value:.2e}" if large else f"{self.value:.4g}"
-        return " ".join(filter(None, (number.replace("-", "−"), self.unit)))
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What is measured: the spectrum as it was prepared, and its gaps in eV where known."""
-
-    spectrum: OpticalSpectrum
-    direct_gap: float | None
-    fundamental_gap: float | None
-    config: OpticsConfig
-    structure: Structure | None = None
-
-    @property
-    def isotropic(self) -> OpticalSpectrum:
-        """The isotropic average."""
-        return self.spectrum.isotropic()
-
-    @property
-    def tail_removed(self) -> bool:
-        """Whether the tail of a Lorentzian was cut off below the gap."""
-        return self.direct_gap is not None and self.spectrum.broadening.shape == "lorentzian"
-
-
-def measured(
-    key: str, label: str, unit: str, compute: Callable[[], Value], note: str | None = None
-) -> Quantity:
-    """Return the quantity that ``compute`` gives, or the reason why it cannot."""
-    try:
-        value = compute()
-    except OpalignError as error:
-        return Quantity(key, label, None, unit, error.problem)
-    if isinstance(value, float) and not np.isfinite(value):
-        return Quantity(key, label, None, unit, note or "not defined for this spectrum")
-    return Quantity(key, label, value, unit, note)
 
 
 def edge_of(subject: Subject) -> EdgeReport:
@@ -104,9 +39,13 @@ def edge_of(subject: Subject) -> EdgeReport:
     at the gap, up to a step of the grid, or above it.
     """
     config, spectrum = subject.config, subject.isotropic
-    if subject.tail_removed:
-        spectrum = replace(spectrum, broadening=Broadening())
-    return edge_report(spectrum, threshold=config.threshold, window=config.edge_window)
+    if not subject.tail_removed:
+        return edge_report(spectrum, threshold=config.threshold, window=config.edge_window)
+    sharp = replace(spectrum, broadening=Broadening())
+    edge = edge_report(sharp, threshold=config.threshold, window=config.edge_window)
+    # What is left of the line above the gap would pass for a tail of Urbach's.
+    tail = urbach_fit(spectrum.energies, spectrum.absorption_coefficient, spectrum.broadening)
+    return replace(edge, urbach=tail)
 
 
 def edge_quantities(subject: Subject, edge: EdgeReport) -> list[Quantity]:
@@ -220,7 +159,9 @@ def tensor_quantities(subject: Subject) -> list[Quantity]:
     )
     return [
         Quantity(*names[0][:2], found.optical_class),
-        measured(*names[1], lambda: at(found.delta), sign),
+        measured(
+            *names[1], lambda: 0.0 if found.optical_class == "isotropic" else at(found.delta), sign
+        ),
         measured(*names[2], lambda: at(found.optic_angle), angle_note),
     ]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import opalign
 from opalign.spectrum.analysis import OpticsConfig, SpectrumReport
-from opalign.spectrum.figures_of_merit import Quantity
 from opalign.spectrum.plots.style import describe
+from opalign.spectrum.quantity import Quantity
 
 if TYPE_CHECKING:
     from opalign.spectrum.report import Failed
