@@ -119,6 +119,21 @@ def test_waves_satisfy_their_equation_and_are_followed():
     assert (kept >= swapped).all()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_waves_are_not_swapped_on_the_way(seed):
+    """Three lines in a face, each along its own direction: LAPACK's order changes in the window."""
+    rng = np.random.default_rng(seed)
+    epsilon = np.tile(np.eye(3, dtype=complex), (GRID.num, 1, 1))
+    for _ in range(3):
+        angle = rng.uniform(0.0, np.pi)
+        direction = np.array([np.cos(angle), np.sin(angle), 0.0])
+        part = line(rng.uniform(2.0, 6.0), rng.uniform(5.0, 20.0)) - 1.0
+        epsilon += part[:, None, None] * np.outer(direction, direction)
+    waves = eigen_polarizations(OpticalSpectrum(GRID, epsilon, "ipa"), (0, 0, 1))
+    overlap = np.abs(np.einsum("nwi,nvi->nwv", waves.field[1:], waves.field[:-1].conj()))
+    assert (overlap[:, 0, 0] + overlap[:, 1, 1] >= overlap[:, 0, 1] + overlap[:, 1, 0]).all()
+
+
 def test_field_along_an_eigenpolarisation_reflects_as_it(lorentz):
     """Where light is not absorbed the waves are linear, and reflect unmixed."""
     turn = Rotation.from_euler("xyz", [15, 33, 71], degrees=True).as_matrix()

@@ -75,7 +75,8 @@ def test_real_part_to_a_thousandth_away_from_the_end(model):
 def test_the_way_back(model):
     epsilon = model.epsilon(GRID.values)
     error = np.abs(imaginary_from_real(epsilon.real, GRID) - epsilon.imag)
-    assert error[GRID.values < 18.0].max() < 2e-3 * np.abs(epsilon).max()
+    # Nearly to the end: the continuation as E⁻² is that of the models themselves.
+    assert error[GRID.values < 19.5].max() < 1e-3 * np.abs(epsilon).max()
 
 
 @pytest.mark.parametrize("model", MODELS)

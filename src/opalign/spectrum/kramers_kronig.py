@@ -191,9 +191,10 @@ def imaginary_from_real(
     """ε₂ (..., n) from ε₁ (..., n) on ``grid``; the energy is the last axis.
 
     NumPy in, NumPy out; torch in, torch out, differentiable. ``oscillator`` is what ε₁ owes to
-    absorption above the window: it is taken away first. On a Lorentz oscillator of 20 steps' width
-    in a window of three times its energy ε₂ is right to 2e-3 of max |ε|; on first-principles
-    spectra up to 20 eV to about 0.2 % of max |ε| in the mean, and worst at the window's end.
+    absorption above the window: it is taken away first. On Lorentz and
+    Tauc–Lorentz oscillators ε₂ is right to 1e-3 of max |ε| up to half an eV below the end of a
+    20 eV window (without a continuation to 4e-2); on first-principles spectra up to 20 eV to about
+    0.2 % of max |ε| in the mean, and worst at the window's end.
     Nothing keeps the result from being negative where ε₁ is not consistent.
 
     Raises

@@ -122,7 +122,6 @@ def eigen_polarizations(spectrum: OpticalSpectrum, normal: Sequence[float]) -> E
     effective = effective_tensor(epsilon, normal)
     values, vectors = np.linalg.eig(effective)
     fields = vectors.swapaxes(1, 2)
-    swapped = False
     for row in range(1, len(values)):
         overlap = np.abs(fields[row] @ fields[row - 1].conj().T)
         swapped = overlap[0, 1] + overlap[1, 0] > overlap[0, 0] + overlap[1, 1] + 1e-9
