@@ -159,9 +159,10 @@ def test_from_a_server_to_a_table(tmp_path, bring, optimate):
     assert not (tmp_path / "optimate" / "graphs.pckl").exists()
     (stated,) = fetched.lock.sources
     assert (stated.licence, stated.version) == ("CC BY 4.0", "2")
-    report = make_table(find_entry("optimate"), fetched, tmp_path / "t.parquet")
+    read: list[str] = []
+    report = make_table(find_entry("optimate"), fetched, tmp_path / "t.parquet", read.append)
     table = SpectraTable.open(report.path)
-    assert table.ids == ["agm1", "agm2"]
+    assert table.ids == read == ["agm1", "agm2"]
     assert report.skipped == ()
     assert "0.1 eV broadening were passed over" in report.notes[0]
     np.testing.assert_allclose(

@@ -109,7 +109,7 @@ def test_names_that_are_taken_stay_inside(name):
         parts = safe_parts(name, "here")
     except DatasetError:
         return
-    inside = Path("/root/of/it")
+    inside = Path("/folder/of/it")
     assert inside.joinpath(*parts).is_relative_to(inside)
     assert ".." not in parts
 
@@ -126,7 +126,7 @@ def test_names_that_are_taken_stay_inside(name):
 )
 def test_links_and_devices_are_refused(tmp_path, kind, words):
     member = tar_member("inside", kind, "/etc/passwd")
-    refused(make_tar(tmp_path / "t.tar.gz", {"fine": b"1"}, member), words)
+    refused(make_tar(tmp_path / "t.tar.gz", {"fine": b"1"}, member), f"is a {words}, not a file")
 
 
 def test_links_in_zips_are_refused(tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opalign.cli.common import LOG_INTERVAL, message_console
+from opalign.cli.common import LOG_INTERVAL, counting_progress, message_console
 
 if TYPE_CHECKING:
     from opalign.dataset.catalog import CatalogueEntry
@@ -80,8 +80,8 @@ def fetch_set(
         typer.echo(f"Next: opalign dataset fetch {entry.name} --to {folder} --offline")
         return
     out = table or folder / f"{entry.name}.parquet"
-    typer.echo(f"reading into {out}", err=True)
-    report = make_table(entry, fetched, out)
+    with counting_progress(f"reading {entry.name}") as done:
+        report = make_table(entry, fetched, out, done)
     _print_some([f"left out {where}: {why}" for where, why in report.skipped], "left out")
     for note in report.notes:
         typer.echo(note, err=True)
@@ -119,7 +119,8 @@ def _print_fetched(entry: CatalogueEntry, fetched: Fetched) -> None:
     from opalign.dataset.catalog import UNKNOWN
 
     new = f"{len(fetched.downloaded)} downloaded, " if fetched.downloaded else ""
-    typer.echo(f"{fetched.folder}: {len(fetched.files)} files, {new}all as recorded")
+    files = "1 file" if len(fetched.files) == 1 else f"{len(fetched.files)} files"
+    typer.echo(f"{fetched.folder}: {files}, {new}all as recorded")
     licences = {source.licence for source in fetched.lock.sources if source.licence}
     typer.echo(f"licence: {entry.licence or '; '.join(sorted(licences)) or UNKNOWN}")
     _print_some([f"not taken {name}: {why}" for name, why in fetched.left], "not taken")

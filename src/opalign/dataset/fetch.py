@@ -13,6 +13,7 @@ import requests
 from opalign.dataset.catalog import CatalogueEntry
 from opalign.dataset.download import Progress, RemoteFile, digests, download
 from opalign.dataset.formats.alignn_folder import CSV_NAME
+from opalign.dataset.formats.collect import Done
 from opalign.dataset.formats.report import TransferReport
 from opalign.dataset.lock import Lock, LockedFile
 from opalign.dataset.sources import Offer, Servers, look_up
@@ -172,9 +173,15 @@ def _bring(
 
 
 def make_table(
-    entry: CatalogueEntry, fetched: Fetched, out: str | os.PathLike[str]
+    entry: CatalogueEntry,
+    fetched: Fetched,
+    out: str | os.PathLike[str],
+    done: Done | None = None,
 ) -> TransferReport:
-    """Read a fetched set into a spectra table, with the licence and citation that are known."""
+    """Read a fetched set into a spectra table, with the licence and citation that are known.
+
+    ``done`` is called with the id of each material read from JSON or HDF5.
+    """
     stated = fetched.lock.sources
     licence = entry.licence or "; ".join(dict.fromkeys(s.licence for s in stated if s.licence))
     citation = entry.citation or "; ".join(dict.fromkeys(s.citation for s in stated if s.citation))
@@ -191,18 +198,19 @@ def make_table(
             licence=licence,
             source=source,
             citation=citation,
+            done=done,
         )
     if entry.reader == "optimetal":
         from opalign.dataset.formats.optimetal import import_optimetal
 
         return import_optimetal(
-            fetched.data, out, licence=licence, source=source, citation=citation
+            fetched.data, out, licence=licence, source=source, citation=citation, done=done
         )
     place = _below(fetched.data[0], entry.folder)
     if entry.reader == "oxi_diel_db":
         from opalign.dataset.formats.oxi_diel_db import import_oxi_diel_db
 
-        return import_oxi_diel_db(place, out)
+        return import_oxi_diel_db(place, out, done=done)
     from opalign.dataset.formats.alignn import import_alignn
     from opalign.spectrum.grid import EnergyGrid
     from opalign.spectrum.units import LOG_ABSORPTION_FLOOR

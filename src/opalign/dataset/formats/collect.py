@@ -12,6 +12,8 @@ from opalign.errors import DatasetError
 
 #: Makes a row out of an entry and its place; None to pass over it, DatasetError to skip it.
 MakeRow = Callable[[Any, str], "dict[str, Any] | None"]
+#: Called with the id of each material that has been read, to show how far it is.
+Done = Callable[[str], None]
 
 
 @dataclass
@@ -32,7 +34,9 @@ class Log:
         )
 
 
-def usable_rows(entries: Iterable[Entry], make_row: MakeRow, log: Log) -> Iterator[dict[str, Any]]:
+def usable_rows(
+    entries: Iterable[Entry], make_row: MakeRow, log: Log, done: Done | None = None
+) -> Iterator[dict[str, Any]]:
     """Rows of the entries that can be used, each id once; the rest goes to the log."""
     seen: dict[str, str] = {}
     for where, entry in entries:
@@ -51,4 +55,6 @@ def usable_rows(entries: Iterable[Entry], make_row: MakeRow, log: Log) -> Iterat
             continue
         seen[material_id] = where
         log.count += 1
+        if done is not None:
+            done(material_id)
         yield row

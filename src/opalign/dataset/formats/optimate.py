@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.dataset.formats.collect import Log, usable_rows
+from opalign.dataset.formats.collect import Done, Log, usable_rows
 from opalign.dataset.formats.entry_values import (
     array_of,
     id_of,
@@ -78,6 +78,7 @@ def import_optimate(
     licence: str = "",
     source: str = "",
     citation: str = "",
+    done: Done | None = None,
 ) -> TransferReport:
     """Bring JSON files, and folders of them, into a table of isotropic averages (Re and Im).
 
@@ -94,6 +95,8 @@ def import_optimate(
         first entry. A table has one.
     excluded
         Ids to leave out, and why.
+    done
+        Called with each id read.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def import_optimate(
     reader = _Reader(wanted, width, dict(excluded or {}))
     log = Log()
     entries = (entry for path in json_files(paths) for entry in iterate_entries(path))
-    rows = usable_rows(entries, reader.row, log)
+    rows = usable_rows(entries, reader.row, log, done)
     first = next(rows, None)
     if first is None or reader.width is None:
         raise log.nothing(paths, f"JSON files of computed entries{reader.others_found()}")

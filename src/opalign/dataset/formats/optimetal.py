@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opalign.crystal.convert import to_structure
-from opalign.dataset.formats.collect import Log, usable_rows
+from opalign.dataset.formats.collect import Done, Log, usable_rows
 from opalign.dataset.formats.entry_values import (
     array_of,
     id_of,
@@ -54,11 +54,12 @@ def import_optimetal(
     licence: str = "",
     source: str = "",
     citation: str = "",
+    done: Done | None = None,
 ) -> TransferReport:
     """Bring JSON or HDF5 files, and folders of them, into a table of averages over the directions.
 
     Scalars: ``drude_frequency_eV`` (root mean square over the directions) and
-    ``energy_above_hull_eV``.
+    ``energy_above_hull_eV``. ``done`` is called with each id read.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def import_optimetal(
             clipped.append(row["material_id"])
         return row
 
-    rows = usable_rows(_entries(paths), make_row, log)
+    rows = usable_rows(_entries(paths), make_row, log, done)
     first = next(rows, None)
     if first is None:
         raise log.nothing(paths, "JSON or HDF5 files of OptiMetal")

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from opalign.dataset.formats.collect import Log, usable_rows
+from opalign.dataset.formats.collect import Done, Log, usable_rows
 from opalign.dataset.formats.dielectric import CONTRIBUTIONS, dielectric_schema, tensor_scalars
 from opalign.dataset.formats.entry_values import (
     array_of,
@@ -27,9 +27,11 @@ from opalign.dataset.write import write_table
 
 
 def import_oxi_diel_db(
-    source: str | os.PathLike[str], out: str | os.PathLike[str]
+    source: str | os.PathLike[str], out: str | os.PathLike[str], *, done: Done | None = None
 ) -> TransferReport:
     """Bring a folder of these files, or one of them, into a table of scalars.
+
+    ``done`` is called with each id read.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def import_oxi_diel_db(
         return row
 
     entries = (entry for file in json_files([path]) for entry in iterate_entries(file))
-    rows = list(usable_rows(entries, make_row, log))
+    rows = list(usable_rows(entries, make_row, log, done))
     if not rows:
         raise log.nothing([path], "JSON files of dielectric tensors")
     table = write_table(out, dielectric_schema(), rows)
