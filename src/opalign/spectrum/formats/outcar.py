@@ -22,6 +22,7 @@ from opalign.spectrum.formats.vasp import (
     BandEdges,
     broadening_of,
     check_claim,
+    formula_of,
     level_of_label,
     level_without_label,
     structure_of,
@@ -61,7 +62,7 @@ def read(path: Path, options: ReadOptions) -> SpectrumFile:
         _drafts(content),
         options,
         source=f"VASP {content.settings.get('version', '')}".strip(),
-        material_id=structure.composition.reduced_formula if structure else None,
+        material_id=formula_of(structure),
         structure=structure,
         metadata=content.settings | content.edges.gaps(),
     )
@@ -137,7 +138,7 @@ class _Content:
         if self._take is not None and self._take(line, text):
             return
         self._take = None
-        if header := _HEADER.search(text):
+        if "frequency dependent" in text and (header := _HEADER.search(text)):
             self._start_tensor(header, line)
         elif "direct lattice vectors" in text:
             self._lattice, self._take = [], self._lattice_row
@@ -149,7 +150,7 @@ class _Content:
             self._take = self._state_row
         elif "E-fermi" in text:
             self.edges = BandEdges()
-        else:
+        elif "=" in text or "version" not in self.settings:
             self._read_settings(text)
 
     def finish(self) -> None:
@@ -190,11 +191,11 @@ class _Content:
             stripped.startswith("E(ev)") or (stripped and not stripped.strip("-"))
         ):
             return True
+        if not text.endswith("\n"):
+            raise self._cut_off(line)
         if not stripped:
             self._table = None
             return False
-        if not text.endswith("\n"):
-            raise self._cut_off(line)
         table.append(stripped.split(), line)
         return True
 
@@ -243,7 +244,7 @@ class _Content:
         elif "ions per type" in text:
             fields = text.partition("=")[2].split()
             self._counts = [int(field) for field in fields if field.isdecimal() and len(field) < 7]
-        for name, value in _SETTING.findall(text) if "=" in text else ():
+        for name, value in _SETTING.findall(text):
             self.settings.setdefault(name, _setting_value(value))
 
 

@@ -96,7 +96,7 @@ FORMATS = (
     Format(
         "table of n, k or ε",
         "table",
-        r"(?i)^#?\s*\"?(?:photon\s*energy|energy|e|wavelength|lambda|wl)\b?.*[,;\t ].*"
+        r"(?i)^#?\s*\"?(?:photon\s*energy|energy|e|wavelength|lambda|wl).*[,;\t ].*"
         r"\b(?:n|k|e1|e2|eps|epsilon)",
         r"\.(?:csv|tsv)$",
         "*.csv with energy_eV or wavelength_nm, n and k",

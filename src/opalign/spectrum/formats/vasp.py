@@ -15,6 +15,7 @@ Source: the VASP manual, https://www.vasp.at/wiki, pages LOPTICS, CSHIFT, and of
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,16 @@ def structure_of(
         return Structure(lattice, symbols, positions, coords_are_cartesian=cartesian)
     except Exception:  # whatever pymatgen raises for cells and symbols that mean nothing
         return None
+
+
+def formula_of(structure: Structure | None) -> str | None:
+    """Return the reduced formula, or None without a structure."""
+    if structure is None:
+        return None
+    with warnings.catch_warnings():
+        # pymatgen warns of noble gases, which have no electronegativity to sort by.
+        warnings.simplefilter("ignore")
+        return str(structure.composition.reduced_formula)
 
 
 @dataclass

@@ -21,6 +21,7 @@ from opalign.spectrum.formats.vasp import (
     BandEdges,
     broadening_of,
     check_claim,
+    formula_of,
     level_of_label,
     level_without_label,
     structure_of,
@@ -29,38 +30,12 @@ from opalign.spectrum.formats.vasp import (
 NAME = "vasprun.xml"
 FIELDS = ("energy", "xx", "yy", "zz", "xy", "yz", "zx")
 MAXIMUM_ATOMS = 100_000
-PARAMETERS = frozenset(
-    {
-        "SYSTEM",
-        "LOPTICS",
-        "LPEAD",
-        "LNABLA",
-        "CSHIFT",
-        "NEDOS",
-        "ALGO",
-        "NBANDS",
-        "ENCUT",
-        "ENMAX",
-        "ISMEAR",
-        "SIGMA",
-        "ISPIN",
-        "NELECT",
-        "LNONCOLLINEAR",
-        "LSORBIT",
-        "LRPA",
-        "LHARTREE",
-        "LADDER",
-        "LFXC",
-        "LHFCALC",
-        "AEXX",
-        "HFSCREEN",
-        "GGA",
-        "METAGGA",
-        "NOMEGA",
-        "OMEGAMAX",
-        "ENCUTGW",
-    }  # fmt: skip
+_NAMES = (
+    "SYSTEM LOPTICS LPEAD LNABLA CSHIFT NEDOS ALGO NBANDS ENCUT ENMAX ISMEAR SIGMA ISPIN NELECT "
+    "LNONCOLLINEAR LSORBIT LRPA LHARTREE LADDER LFXC LHFCALC AEXX HFSCREEN GGA METAGGA NOMEGA "
+    "OMEGAMAX ENCUTGW"
 )
+PARAMETERS = frozenset(_NAMES.split())
 """Settings that are kept, of those VASP used; INCAR's are all kept."""
 _EIGENVALUES = ["modeling", "calculation", "eigenvalues", "array", "set", "set", "set"]
 
@@ -92,7 +67,7 @@ def read(path: Path, options: ReadOptions) -> SpectrumFile:
         drafts,
         options,
         source=f"VASP {version}".strip(),
-        material_id=structure.composition.reduced_formula if structure else None,
+        material_id=formula_of(structure),
         structure=structure,
         metadata=settings | content.edges.gaps(),
         notes=notes,
