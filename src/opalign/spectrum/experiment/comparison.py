@@ -172,7 +172,9 @@ def table_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
                     "sufficient": one.sufficient,
                     "reason": one.reason,
                     "onset_note": result.onset_note,
-                    "note": "; ".join(filter(None, (result.note, one.shift_note))),
+                    "note": "; ".join(
+                        filter(None, (result.note, one.shift_note, one.measurement.note))
+                    ),
                     "sample": one.measurement.sample,
                     "source": one.measurement.source,
                 }
@@ -213,13 +215,14 @@ def scissored(
 ) -> tuple[OpticalSpectrum | None, float | None, str]:
     """Return the spectrum with the measured gap and Δ in eV, or why there is none.
 
-    Δ is measured − computed ``band_gap``; where only the direct gap was computed and the measured
-    one is direct, the difference of those. Nothing is left below the computed direct gap + Δ.
+    Δ is the measured gap minus the computed one of the same kind: the direct one for an optical
+    gap, otherwise the smallest, or the direct one if that is known alone and the measured gap is
+    direct. Nothing is left below the computed direct gap + Δ.
     """
     if gap is None:
         return None, None, "no measured gap in the table"
-    computed = crystal.band_gap
-    if computed is None and gap.transition == "direct":
+    computed = crystal.direct_gap if gap.kind == "optical" else crystal.band_gap
+    if computed is None and gap.kind == "fundamental" and gap.transition == "direct":
         computed = crystal.direct_gap
     if computed is None:
         return None, None, "the computed gap of the measured kind is unknown"

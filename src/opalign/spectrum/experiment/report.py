@@ -79,7 +79,7 @@ def by_crystal(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]
     """
     groups: dict[str, list[Comparison]] = {}
     keys: dict[tuple[str, int, int], str] = {}
-    for one in comparisons:
+    for one in sorted(comparisons, key=lambda one: one.measurement.formula):
         key = (one.measurement.formula, one.crystal.spacegroup, id(one.measurement))
         if key not in keys:
             plain = f"{one.measurement.formula}-{one.crystal.spacegroup}"
@@ -105,7 +105,7 @@ def markdown(comparisons: Sequence[Comparison], statics: Sequence[StaticComparis
         if short:
             lines += [f"### {level}: measured over too short a range, scored where it was", ""]
             lines += [*_spectra_table(short), ""]
-            lines += [f"- {_name(one)}: {one.reason}." for one in short]
+            lines += [f"- {_name(one)}: {one.reason}." for one in sorted(short, key=_name)]
             lines += [""]
     for level in dict.fromkeys(one.crystal.spectrum.level for one in statics):
         chosen = [one for one in statics if one.crystal.spectrum.level == level]
@@ -125,7 +125,12 @@ def _spectra_table(comparisons: Sequence[Comparison]) -> list[str]:
             _pair(one, lambda s: s.onset_shift, "+.2f"),
             _pair(one, lambda s: s.edge_shift, "+.2f"),
             _pair(one, lambda s: s.permittivity_error, "+.0%"),
-            "; ".join(filter(None, (one.crystal.known, one.score.note, one.shift_note))),
+            "; ".join(
+                filter(
+                    None,
+                    (one.crystal.known, one.score.note, one.shift_note, one.measurement.note),
+                )
+            ),
         ]
         window = f"{one.score.window[0]:.2f}–{one.score.window[1]:.2f}"
         shift = _number(one.shift, "+.2f")

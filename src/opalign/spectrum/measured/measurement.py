@@ -110,8 +110,8 @@ class Measurement:
         Share of each in ε, summing to one: (2/3, 1/3) for the ordinary and the extraordinary ray.
     orientation
         To what direction of the field that adds up.
-    source, sample
-        Where it was published, and on what it was measured.
+    source, sample, note
+        Where it was published, on what it was measured, and what to mind.
     """
 
     formula: str
@@ -122,6 +122,7 @@ class Measurement:
     phase: str = ""
     source: str = ""
     sample: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         if len(self.samples) != len(self.weights) or abs(sum(self.weights) - 1.0) > 1e-9:

@@ -27,12 +27,17 @@ _Row = TypeVar("_Row", "MeasuredGap", "MeasuredStatic")
 
 @dataclass(frozen=True)
 class MeasuredGap:
-    """A measured band gap in eV, of the kind and at the temperature that the source says."""
+    """A measured band gap in eV, at a temperature in K where the source says one.
+
+    ``kind`` tells whether it is the smallest gap or the lowest direct, optical one, and
+    ``transition`` whether the smallest is direct.
+    """
 
     formula: str
     spacegroup: int
     phase: str
     gap: float
+    kind: Literal["fundamental", "optical"]
     transition: str
     temperature: float | None
     method: str
@@ -93,6 +98,7 @@ class MeasuredPage:
             self.phase,
             self.source,
             self.sample,
+            self.note,
         )
 
 
@@ -105,6 +111,7 @@ def measured_gaps() -> tuple[MeasuredGap, ...]:
             int(row["spacegroup"]),
             row["phase"],
             float(row["gap_eV"]),
+            "optical" if row["kind"] == "optical" else "fundamental",
             row["transition"],
             _number(row["temperature_K"]),
             row["method"],

@@ -67,9 +67,9 @@ def plot_experiment(
     """
     check_suffix(path)
     first = _checked(comparisons)
-    figure = new_figure(12.0, 4.2)
+    figure = new_figure(12.0, 4.4)
     panels = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.055, right=0.985, bottom=0.13, top=0.75, wspace=0.2)
+    figure.subplots_adjust(left=0.055, right=0.985, bottom=0.13, top=0.76, wspace=0.2)
     title = f"{first.measurement.formula}, {first.measurement.phase or first.crystal.spacegroup}"
     heading(figure, title)
     subheading(figure, _field(first))
@@ -96,7 +96,7 @@ def plot_experiment(
     panels[2].set_ylim(LOWEST_LOG, 6.6)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(0.015, 0.865), ncols=len(labels),
+        handles, labels, loc="upper left", bbox_to_anchor=(0.015, 0.85), ncols=len(labels),
         frameon=False, fontsize=9.5, handlelength=2.0, columnspacing=1.6,
     )  # fmt: skip
     return save(figure, path)
