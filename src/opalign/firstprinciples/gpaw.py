@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from opalign.firstprinciples import gpaw_bands, gpaw_relax, gpaw_response
 from opalign.firstprinciples.engine import RESULT_FILE, EngineFailure, EngineResult
 from opalign.firstprinciples.gpaw_failures import require_gpaw
 from opalign.firstprinciples.gpaw_settings import GpawSettings, Numerics
+from opalign.firstprinciples.gpaw_setups import setups_for
 from opalign.firstprinciples.gpaw_structure import StandardCell, check_electrons, standard_cell
 from opalign.firstprinciples.steps import Steps
 
@@ -65,7 +67,10 @@ class GpawEngine:
                     return finished
             except EngineFailure:
                 pass  # Damaged: whatever steps are left make it anew.
-        result = _Run(self.settings, steps, key).result(structure)
+        with contextlib.ExitStack() as stack:
+            for functional in {self.settings.functional, self.settings.relax_functional}:
+                stack.enter_context(setups_for(functional, structure.symbol_set))
+            result = _Run(self.settings, steps, key).result(structure)
         result.save(folder)
         steps.remove("*.gpw")
         return result

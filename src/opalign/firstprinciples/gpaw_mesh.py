@@ -55,7 +55,8 @@ def symmetric_mesh(
         mapped = rotations.swapaxes(1, 2) * ratio
         symmetric = np.abs(mapped - np.round(mapped)).max() < 1e-6
         if symmetric and shortest_vector(lattice * np.array(size)[:, None]) >= distance - 1e-6:
-            return size
+            first, second, third = size
+            return first, second, third
     raise EngineFailure(
         "unsupported",
         f"no symmetric mesh of at most {LARGEST_SIZE} points a direction has {density} per Å⁻¹",
@@ -72,14 +73,15 @@ def shortest_vector(lattice: np.ndarray) -> float:
     return float(np.linalg.norm(steps @ reduced, axis=1).min())
 
 
-def periodic_tetrahedra(size: Sequence[int], reciprocal: np.ndarray) -> np.ndarray:
+def periodic_tetrahedra(size: Sequence[int] | np.ndarray, reciprocal: np.ndarray) -> np.ndarray:
     """Return the tetrahedra (6·N, 4) of a periodic mesh as indices of its N points.
 
     Point (i, j, k) has index (i·size[1] + j)·size[2] + k. The shortest diagonal of the small
     parallelepiped, spanned by the rows of ``reciprocal`` (3, 3) over ``size``, is common to all
     six.
     """
-    small = np.asarray(reciprocal, dtype=float) / np.asarray(size)[:, None]
+    shape = tuple(int(points) for points in size)
+    small = np.asarray(reciprocal, dtype=float) / np.array(shape)[:, None]
     signs = np.array([(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)])
     sign = signs[np.linalg.norm(signs @ small, axis=1).argmin()]
     start = (sign < 0).astype(int)
@@ -89,9 +91,9 @@ def periodic_tetrahedra(size: Sequence[int], reciprocal: np.ndarray) -> np.ndarr
         for axis in order:
             path.append(path[-1] + sign[axis] * np.eye(3, dtype=int)[axis])
         corners.append(path)
-    points = np.indices(size).reshape(3, -1).T
-    places = (points[:, None, None, :] + np.array(corners)[None]) % np.asarray(size)
-    return np.ravel_multi_index(np.moveaxis(places, -1, 0), size).reshape(-1, 4)
+    points = np.indices(shape).reshape(3, -1).T
+    places = (points[:, None, None, :] + np.array(corners)[None]) % np.array(shape)
+    return np.ravel_multi_index(np.moveaxis(places, -1, 0), shape).reshape(-1, 4)
 
 
 @dataclass(frozen=True)

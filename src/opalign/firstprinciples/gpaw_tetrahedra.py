@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import gpaw.cgpaw as cgpaw
 import numpy as np
+from gpaw.cgpaw import tetrahedron_weight  # type: ignore[attr-defined]
 from gpaw.response.df import DielectricFunction
 from gpaw.response.integrators import (
     Domain,
@@ -28,12 +28,18 @@ class PeriodicTetrahedra(PointIntegrator):
     of the mesh counted once. Only for one process.
     """
 
-    def integrate(self, *, task: Any, wd: Any, domain: Any, integrand: Any, out_wxx: Any) -> None:
-        """Add the spectral function of ``integrand`` over ``domain`` to ``out_wxx``."""
+    def integrate(self, **parts: Any) -> None:
+        """Add the spectral function of ``integrand`` over ``domain`` to ``out_wxx``.
+
+        ``parts``, all named by GPAW: the two, ``out_wxx``, frequencies ``wd`` and ``task``, which
+        updates the output.
+        """
+        domain, integrand, wd = parts["domain"], parts["integrand"], parts["wd"]
+        out_wxx, task = parts["out_wxx"], parts["task"]
         kd = integrand.gs.kd
         size = np.array(kd.N_c)
         index = np.ravel_multi_index(np.round(kd.bzk_kc * size).astype(int).T % size[:, None], size)
-        tetrahedra = periodic_tetrahedra(size, integrand.gs.gd.icell_cv)
+        tetrahedra = periodic_tetrahedra(kd.N_c, integrand.gs.gd.icell_cv)
         # GPAW numbers the points of the mesh in an order of its own.
         place = np.empty_like(index)
         place[index] = np.arange(len(index))
@@ -41,7 +47,8 @@ class PeriodicTetrahedra(PointIntegrator):
 
         to_cartesian = 2.0 * np.pi * integrand.gs.gd.icell_cv
         irreducible = Domain(kd.ibzk_kc @ to_cartesian, domain.spins)
-        deps = np.array([-integrand.eigenvalues(point) for point in irreducible])
+        numbers = range(len(irreducible))
+        deps = np.array([-integrand.eigenvalues(irreducible[number]) for number in numbers])
         deps = deps.reshape(irreducible.nkpts, domain.nspins, -1)
 
         prefactor = (2.0 * np.pi) ** 3 / self.vol / domain.nkpts
@@ -73,7 +80,7 @@ def _weights(
     for values, start, stop in zip(energies, first, last, strict=True):
         weight = np.zeros(stop - start)
         frequencies = wd.omega_w[start:stop]
-        cgpaw.tetrahedron_weight(values, simplices, 0, chosen, weight, frequencies, near.volumes)
+        tetrahedron_weight(values, simplices, 0, chosen, weight, frequencies, near.volumes)
         weights.append(weight)
     return weights, first, last
 
