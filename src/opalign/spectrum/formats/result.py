@@ -146,7 +146,11 @@ def assemble(
             spectrum, remark = _spectrum(path, draft, level, options, source, material_id)
         except SpectrumError as error:
             failure = failure or error
-            remarks.append(f"{draft.origin or level}: left out, since {error.problem}")
+            lowest = float(draft.epsilon.imag.min())
+            remarks.append(
+                f"{draft.origin or level}: left out, since {error.problem} "
+                f"(lowest element of Im ε: {lowest:.3g})"
+            )
             continue
         spectra.append(spectrum)
         if remark:

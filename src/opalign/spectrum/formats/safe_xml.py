@@ -24,7 +24,10 @@ class ElementHandler:
     """What a reader does at each element; to be subclassed.
 
     ``path`` holds the names of the open elements, from the root; ``line`` is that of the tag.
+    Elements named in ``skipped`` are passed over with all they hold.
     """
+
+    skipped: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.path: list[str] = []
@@ -84,6 +87,7 @@ class _Reader:
         self._handler = handler
         self._text: list[str] = []
         self._length = 0
+        self._skipped_depth = 0
 
     def refusal(self, problem: str, expected: str) -> SpectrumError:
         line, column = self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
@@ -103,13 +107,33 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         handler = self._handler
+        if name in handler.skipped:
+            self._skipped_depth = 1
+            self.parser.StartElementHandler = self._start_skipped
+            self.parser.EndElementHandler = self._end_skipped
+            self.parser.CharacterDataHandler = None
+            return
         handler.path.append(name)
-        if len(handler.path) > MAXIMUM_DEPTH:
-            raise self.refusal("elements are nested too deeply", f"at most {MAXIMUM_DEPTH} levels")
+        self._check_depth(len(handler.path))
         self._text.clear()
         self._length = 0
         handler.line = self.parser.CurrentLineNumber
         handler.start(attributes)
+
+    def _start_skipped(self, _name: str, _attributes: dict[str, str]) -> None:
+        self._skipped_depth += 1
+        self._check_depth(self._skipped_depth)
+
+    def _end_skipped(self, _name: str) -> None:
+        self._skipped_depth -= 1
+        if not self._skipped_depth:
+            self.parser.StartElementHandler = self._start
+            self.parser.EndElementHandler = self._end
+            self.parser.CharacterDataHandler = self._characters
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > MAXIMUM_DEPTH:
+            raise self.refusal("elements are nested too deeply", f"at most {MAXIMUM_DEPTH} levels")
 
     def _end(self, _: str) -> None:
         handler = self._handler

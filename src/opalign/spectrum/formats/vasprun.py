@@ -148,6 +148,8 @@ def _drafts(content: _Content) -> tuple[list[Draft], list[str]]:
 class _Content(ElementHandler):
     """Collects what is wanted while the file runs through."""
 
+    skipped = frozenset({"dos", "projected", "scstep", "dynmat", "kpoints", "conductivity"})
+
     def __init__(self, where: str) -> None:
         super().__init__()
         self.where = where
