@@ -162,9 +162,13 @@ def test_hostile_pages(tmp_path):
     path = tmp_path / "a.yml"
     laughs = "a: &a [x, x, x]\nb: &b [*a, *a, *a]\nDATA: [*b, *b]\n"
     for text, says in (
-        (laughs, r"line 2: is no YAML: an alias"),
+        (laughs, r"line 2: .* an alias"),
         ("DATA: " + "[" * 20_000, "is no YAML"),
-        ("DATA: !!python/object/apply:os.system ['true']\n", "no list named DATA|cannot be read"),
+        (
+            "DATA: !!python/object/apply:os.system ['true']\n",
+            "is no YAML: could not determine a constructor",
+        ),
+        ("DATA: 2001-99-99\n", "is no YAML"),
         ("DATA: 3\n", "no list named DATA"),
         ("DATA:\n\t- x\n", "line 2: is no YAML"),
     ):

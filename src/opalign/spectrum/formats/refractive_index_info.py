@@ -131,21 +131,18 @@ _PageDumper.add_representer(
 )
 
 
-class _PageLoader(yaml.BaseLoader):
-    """Makes text of all scalars, and refuses aliases, which can grow without bound."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, "an alias is used", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-
 def _load(path: Path) -> Mapping[str, Any]:
     text = read_text(path)
     try:
-        page = yaml.load(text, Loader=_PageLoader)
+        # Looked for before anything is built of them: aliases can grow without bound.
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise SpectrumError(
+                    "is no page of the database: an alias is used",
+                    where=f"{path}, line {event.start_mark.line + 1 if event.start_mark else 1}",
+                    expected="text and numbers",
+                )
+        page = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SpectrumError(
@@ -255,4 +252,7 @@ def _citation(page: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """Return what stands in the page; YAML makes a number of a lone coefficient."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value)
