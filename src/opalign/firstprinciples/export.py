@@ -288,7 +288,7 @@ def _provenance(job: Job, result: EngineResult) -> dict[str, Any]:
     return {
         "engine": job.engine,
         "key": job.key,
-        "settings": job.settings,
+        **({} if "settings" in result.provenance else {"settings": dict(job.settings)}),
         "structure_source": job.source,
         "notes": job.notes,
         "seconds": dict(result.seconds),

@@ -286,6 +286,18 @@ def _quietly(action: Callable[[], object]) -> None:
         action()
 
 
+def _preload(folder: Path, known: set[str]) -> None:
+    """Import an engine's module before the first fork, so that not every job has to.
+
+    An engine that cannot be had fails the job, not the worker.
+    """
+    with contextlib.suppress(Exception):
+        job = read_job(folder)
+        if job.engine not in known:
+            known.add(job.engine)
+            load_engine(job.engine, job.settings)
+
+
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -323,7 +335,9 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     orders = Orders(os.dup(0))
+    known: set[str] = set()
     while (order := orders.next()) is not None:
+        _preload(Path(order.folder), known)
         attempt = supervise(order, orders)
         if not orders.closed:
             answer = json.dumps(asdict(attempt)).encode() + b"\n"

@@ -1,0 +1,143 @@
+"""The same campaign on a cluster: its jobs as jobflow flows, for jobflow-remote or FireWorks.
+
+Every material is a flow of two jobs: the calculation, guarded as on one machine by a worker within
+its limits, and the quality check of its result. State and result are written into the campaign's
+folder, which therefore has to be on a file system that the cluster's nodes share; what goes into
+the job store is a summary. So ``opalign compute status`` and ``export`` work wherever the jobs were
+run, and a flow submitted twice computes nothing twice. docs/campaigns.md has a worked example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opalign.errors import MissingExtraError
+from opalign.firstprinciples.campaign import Campaign
+from opalign.firstprinciples.engine import EngineFailure
+from opalign.firstprinciples.jobs import Job, load_result, read_state, settled_state, write_job
+from opalign.firstprinciples.pool import run_pool
+from opalign.firstprinciples.quality import check_result
+
+if TYPE_CHECKING:
+    import jobflow
+
+WORKER_LOG = "worker.log"
+
+
+def campaign_flows(
+    campaign: Campaign, identifiers: Collection[str] | None = None
+) -> list[jobflow.Flow]:
+    """Return a flow for every job of a campaign that is neither done nor failed, cheapest first.
+
+    Parameters
+    ----------
+    identifiers
+        These materials alone.
+
+    Raises
+    ------
+    MissingExtraError
+        jobflow is not installed.
+    """
+    waiting = [
+        job
+        for job in campaign.plan.jobs
+        if (identifiers is None or job.identifier in identifiers)
+        and read_state(campaign.job_folder(job)).status in ("waiting", "running")
+    ]
+    waiting.sort(key=lambda job: job.expected_seconds)
+    return [material_flow(campaign, job) for job in waiting]
+
+
+def material_flow(campaign: Campaign, job: Job) -> jobflow.Flow:
+    """Return the flow of one material: calculation, then quality check.
+
+    Raises
+    ------
+    MissingExtraError
+        jobflow is not installed.
+    """
+    try:
+        from jobflow import Flow
+        from jobflow import Job as FlowJob
+    except ImportError as error:
+        raise MissingExtraError(
+            f"jobflow cannot be imported ({error})", cure="pip install 'opalign[dft]'"
+        ) from error
+
+    limits = campaign.config.limits
+    metadata = {
+        "material_id": job.identifier,
+        "key": job.key,
+        "expected_seconds": job.expected_seconds,
+    }
+    calculation = FlowJob(
+        compute_material,
+        function_kwargs={
+            "folder": str(campaign.job_folder(job).resolve()),
+            "job": job.to_dict(),
+            "time_seconds": limits.time_seconds,
+            "memory_gb": limits.memory_gb,
+        },
+        name=f"compute {job.identifier}",
+        metadata=metadata,
+    )
+    check = FlowJob(
+        check_material,
+        function_args=(calculation.output,),
+        name=f"check {job.identifier}",
+        metadata=metadata,
+    )
+    return Flow([calculation, check], output=check.output, name=job.identifier)
+
+
+def compute_material(
+    folder: str, job: dict[str, Any], time_seconds: float, memory_gb: float
+) -> dict[str, Any]:
+    """Compute one material in its folder unless it is done, and say how it ended.
+
+    A calculation without a spectrum is an outcome and no error of the flow: the summary says
+    ``status`` and ``reason``.
+    """
+    place, described = Path(folder), Job.from_dict(job)
+    place.mkdir(parents=True, exist_ok=True)
+    if settled_state(place).status != "done":
+        write_job(place, described)
+        run_pool(
+            [place],
+            workers=1,
+            time_seconds=time_seconds,
+            memory_gb=memory_gb,
+            log=place / WORKER_LOG,
+            report=lambda ended: None,
+        )
+    state = read_state(place)
+    return {
+        "material_id": described.identifier,
+        "key": described.key,
+        "folder": folder,
+        "status": state.status,
+        "reason": state.reason,
+        "detail": state.detail,
+        "core_seconds": sum(attempt.cpu_seconds for attempt in state.attempts),
+    }
+
+
+def check_material(summary: dict[str, Any]) -> dict[str, Any]:
+    """Add gaps, quality flags and measures to the summary of a calculation that is done."""
+    if summary["status"] != "done":
+        return summary
+    try:
+        result = load_result(Path(summary["folder"]))
+    except EngineFailure as failure:
+        return {**summary, "status": "failed", "reason": failure.reason, "detail": failure.detail}
+    quality = check_result(result)
+    return {
+        **summary,
+        "band_gap_eV": result.band_gap,
+        "direct_gap_eV": result.direct_gap,
+        "quality_flags": list(quality.flags),
+        "measures": quality.measures,
+    }

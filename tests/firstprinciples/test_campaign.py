@@ -1,0 +1,416 @@
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opalign.errors import ConfigurationError, StorageError
+from opalign.firstprinciples.campaign import (
+    Campaign,
+    open_campaign,
+    plan_campaign,
+    retry,
+    run_campaign,
+)
+from opalign.firstprinciples.campaign_config import (
+    parse_campaign,
+    read_campaign,
+    with_overrides,
+    write_campaign,
+)
+from opalign.firstprinciples.campaign_status import campaign_status
+from opalign.firstprinciples.jobs import (
+    LOCK_FILE,
+    JobState,
+    content_key,
+    job_lock,
+    read_state,
+    write_state,
+)
+
+from .conftest import magnesia, planned, table_of
+from .engines.fake_engine import OUTCOMES
+
+COMMAND = [sys.executable, "-c", "from opalign.cli.main import main; main()", "compute"]
+
+pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+def states_of(campaign: Campaign) -> dict[str, JobState]:
+    jobs = campaign.plan.jobs
+    return {job.identifier: s for job, s in zip(jobs, campaign.states(), strict=True)}
+
+
+def journal_of(path: Path, word: str) -> Counter[int]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return Counter(int(line.split()[1]) for line in lines if line.startswith(word))
+
+
+def is_alive(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_campaign_runs_once(tmp_path):
+    journal = tmp_path / "journal"
+    campaign = planned(tmp_path, journal=str(journal))
+    reports = []
+    assert run_campaign(campaign, report=reports.append) == 0
+    assert {state.status for state in campaign.states()} == {"done"}
+    assert [each.finished for each in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[-1].seconds_left == pytest.approx(0.0, abs=1e-6)
+    assert not any((campaign.job_folder(job) / "work").exists() for job in campaign.plan.jobs)
+
+    again = []
+    assert run_campaign(open_campaign(campaign.folder), report=again.append) == 0
+    assert again == []
+    assert set(journal_of(journal, "start").values()) == {1}
+
+
+def test_the_queue_is_in_the_order_asked_for(tmp_path):
+    for order, expected in (("cheapest", [0, 1, 2]), ("dearest", [2, 1, 0]), ("plan", [0, 1, 2])):
+        folder = tmp_path / order
+        folder.mkdir()
+        journal = folder / "journal"
+        campaign = planned(folder, count=3, workers=1, journal=str(journal))
+        config = campaign.config.model_copy(update={"order": order})
+        run_campaign(replace(campaign, config=config))
+        assert list(journal_of(journal, "start")) == expected, order
+
+
+def test_other_settings_are_other_jobs_and_the_old_ones_stay(tmp_path):
+    journal = tmp_path / "journal"
+    first = planned(tmp_path, count=2, journal=str(journal))
+    run_campaign(first)
+    other = planned(tmp_path, count=2, journal=str(journal), strength=2.0)
+    assert {state.status for state in other.states()} == {"waiting"}
+    run_campaign(other)
+    assert set(journal_of(journal, "start").values()) == {2}
+    back = planned(tmp_path, count=2, journal=str(journal))
+    assert {state.status for state in back.states()} == {"done"}
+
+
+def test_the_key_is_of_what_decides_about_the_result():
+    structure = magnesia(0).as_dict()
+    key = content_key(structure, "gpaw", {"cutoff": 400.0})
+    assert key == content_key(magnesia(0).as_dict(), "gpaw", {"cutoff": 400.0})
+    noise = magnesia(0).translate_sites([0], [1e-11, 0, 0]).as_dict()
+    assert key == content_key(noise, "gpaw", {"cutoff": 400.0})
+    assert key != content_key(magnesia(1).as_dict(), "gpaw", {"cutoff": 400.0})
+    assert key != content_key(structure, "vasp", {"cutoff": 400.0})
+    assert key != content_key(structure, "gpaw", {"cutoff": 401.0})
+    swapped = magnesia(0).replace_species({"Mg": "Ca"}).as_dict()
+    assert key != content_key(swapped, "gpaw", {"cutoff": 400.0})
+
+
+DAMAGE = {
+    "empty": "",
+    "cut": '{"status": "do',
+    "no object": "[1, 2]",
+    "other status": '{"status": "lost", "reason": null, "detail": "", "attempts": []}',
+    "other reason": '{"status": "failed", "reason": "bad luck", "detail": "", "attempts": []}',
+    "attempts of text": '{"status": "done", "reason": null, "detail": "", "attempts": ["x"]}',
+    "attempts missing": '{"status": "done", "reason": null, "detail": ""}',
+    "binary": "\x00\x01\x02",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_of_a_finished_job_is_made_anew_from_its_result(tmp_path, damage):
+    journal = tmp_path / "journal"
+    campaign = planned(tmp_path, count=1, journal=str(journal))
+    run_campaign(campaign)
+    state_file = campaign.job_folder(campaign.plan.jobs[0]) / "state.json"
+    state_file.write_text(DAMAGE[damage], encoding="utf-8")
+    told = []
+    run_campaign(open_campaign(campaign.folder), message=told.append)
+    assert states_of(campaign)["m0"].status == "done"
+    assert journal_of(journal, "start")[0] == 1
+    assert len(told) == 1
+    assert "m0" in told[0]
+    assert "counts as done" in told[0]
+    assert json.loads(state_file.read_text(encoding="utf-8"))["status"] == "done"
+
+
+def test_a_damaged_state_without_a_result_is_computed_again(tmp_path):
+    campaign = planned(tmp_path, count=1)
+    folder = campaign.job_folder(campaign.plan.jobs[0])
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_bytes(b"\xff\xfe\x00")
+    told = []
+    run_campaign(campaign, message=told.append)
+    assert "is computed again" in told[0]
+    assert states_of(campaign)["m0"].status == "done"
+
+
+@pytest.mark.parametrize("file", ["result.json", "arrays.npz"])
+def test_a_lost_result_is_computed_again(tmp_path, file):
+    campaign = planned(tmp_path, count=1)
+    run_campaign(campaign)
+    (campaign.job_folder(campaign.plan.jobs[0]) / "result" / file).unlink()
+    assert states_of(campaign)["m0"].status == "waiting"
+    told = []
+    run_campaign(campaign, message=told.append)
+    assert "result is gone" in told[0]
+    assert states_of(campaign)["m0"].status == "done"
+
+
+def test_a_damaged_plan_is_made_again_and_nothing_is_computed_twice(tmp_path):
+    journal = tmp_path / "journal"
+    campaign = planned(tmp_path, count=2, journal=str(journal))
+    run_campaign(campaign)
+    (campaign.folder / "plan.json").write_text('{"version": 1, "jobs": [', encoding="utf-8")
+    opened = open_campaign(campaign.folder)
+    assert "plan.json was made anew" in opened.problems[0]
+    assert opened.plan.jobs == campaign.plan.jobs
+    run_campaign(opened)
+    assert set(journal_of(journal, "start").values()) == {1}
+
+
+def test_a_job_that_was_cut_off_goes_on(tmp_path):
+    journal = tmp_path / "journal"
+    campaign = planned(tmp_path, count=1, journal=str(journal))
+    folder = campaign.job_folder(campaign.plan.jobs[0])
+    (folder / "work").mkdir(parents=True)
+    (folder / "work" / "step.txt").write_text("done", encoding="utf-8")
+    write_state(folder, JobState("running"))
+    assert campaign_status(campaign).states["waiting"] == 1
+    told = []
+    run_campaign(campaign, message=told.append)
+    assert "cut off" in told[0]
+    assert journal_of(journal, "step")[0] == 0
+    assert states_of(campaign)["m0"].status == "done"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    campaign = planned(tmp_path, count=1)
+    with job_lock(campaign.folder / LOCK_FILE) as free:
+        assert free
+        with pytest.raises(StorageError, match="another run"):
+            run_campaign(campaign)
+
+
+def test_failures_are_retried_by_reason(tmp_path):
+    campaign = planned(tmp_path, count=4, troubles=("none", "metal", "raise", "metal"))
+    run_campaign(campaign)
+    reasons = {name: state.reason for name, state in states_of(campaign).items()}
+    assert reasons == {"m0": None, "m1": "metal", "m2": "crashed", "m3": "metal"}
+    assert "ZeroDivisionError: of all things" in states_of(campaign)["m2"].detail
+
+    assert retry(campaign, "metal") == 2
+    campaign = open_campaign(campaign.folder)
+    assert campaign_status(campaign).states == {"done": 1, "failed": 1, "running": 0, "waiting": 2}
+    run_campaign(campaign)
+    assert len(states_of(campaign)["m1"].attempts) == 2
+    assert len(states_of(campaign)["m2"].attempts) == 1
+
+    assert retry(campaign, "crashed", ["settings.troubles=[none]"]) == 1
+    opened = open_campaign(campaign.folder)
+    run_campaign(opened)
+    assert states_of(opened)["m2"].status == "done"
+    assert opened.plan.jobs[2].key != campaign.plan.jobs[2].key
+    # The old job keeps its record.
+    assert read_state(campaign.job_folder(campaign.plan.jobs[2])).reason == "crashed"
+
+
+def test_a_retry_changes_settings_of_the_engine_alone(tmp_path):
+    campaign = planned(tmp_path, count=1, troubles=("metal",))
+    run_campaign(campaign)
+    with pytest.raises(ConfigurationError, match="only settings"):
+        retry(campaign, "metal", ["workers=3"])
+    with pytest.raises(ConfigurationError, match="strenght"):
+        retry(campaign, "metal", ["settings.strenght=3"])
+
+
+def test_a_longer_time_limit_lets_a_job_go_on(tmp_path):
+    journal = tmp_path / "journal"
+    limits = {"time_seconds": 0.4}
+    campaign = planned(tmp_path, count=1, limits=limits, seconds=0.7, journal=str(journal))
+    run_campaign(campaign)
+    assert states_of(campaign)["m0"].reason == "time limit"
+    retry(campaign, "time limit")
+    campaign = open_campaign(campaign.folder)
+    run_campaign(campaign, limits=["limits.time_seconds=30"])
+    state = states_of(campaign)["m0"]
+    assert [attempt.outcome for attempt in state.attempts] == ["failed", "done"]
+    assert journal_of(journal, "step")[0] == 1, "the step of the first attempt was repeated"
+
+
+def test_no_job_is_started_after_the_time_given(tmp_path):
+    campaign = planned(tmp_path, count=5, workers=1, seconds=0.5)
+    left = run_campaign(campaign, hours=0.1 / 3600)
+    counts = campaign_status(campaign).states
+    assert left == counts["waiting"] > 0
+    assert counts["done"] + counts["waiting"] == 5
+
+
+def test_only_the_materials_named(tmp_path):
+    campaign = planned(tmp_path, count=3)
+    run_campaign(campaign, identifiers={"m1"})
+    assert [state.status for state in campaign.states()] == ["waiting", "done", "waiting"]
+
+
+def test_filters_count_and_cost_limits(tmp_path):
+    config = parse_campaign(
+        {
+            "source": {"kind": "prototypes", "count": 30, "maximum_sites": 4},
+            "filters": {"maximum_sites": 3},
+            "engine": "fake_engine:make",
+            "limits": {"expected_seconds": 4.0},
+        }
+    )
+    campaign = plan_campaign(config, tmp_path)
+    steps = campaign.plan.funnel["steps"]
+    assert steps[0]["entered"] == 30
+    for before, after in itertools.pairwise(steps):
+        assert before["passed"] == after["entered"]
+    assert steps[-1]["rule"] == "expected cost"
+    assert steps[-1]["passed"] == len(campaign.plan.jobs) == campaign.plan.funnel["kept"]
+    assert {"symmetry and size", "expected cost"} <= {
+        each["rule"] for each in campaign.plan.funnel["rejections"]
+    }
+
+
+def test_configurations_round_trip(tmp_path):
+    config = parse_campaign(
+        {"source": {"kind": "materials_project"}, "settings": {"cutoff": 500.0}, "workers": 3}
+    )
+    assert read_campaign(write_campaign(tmp_path / "c.yaml", config)) == config
+    (tmp_path / "d.yaml").write_text("source: {kind: folder, path: cifs}\n", encoding="utf-8")
+    overridden = read_campaign(tmp_path / "d.yaml", ["limits.time_seconds=1e2", "settings.a=[1]"])
+    assert overridden.source.path == tmp_path.resolve() / "cifs"
+    assert overridden.limits.time_seconds == 100.0
+    assert overridden.settings == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no keys"),
+        ("source: {kind: prototypes}\nworker: 2\n", "workers"),
+        ("source: {kind: moon}\n", "moon"),
+        ("source: {kind: prototypes}\nlimits: {time_second: 2}\n", "time_seconds"),
+        ("source: {kind: prototypes}\nworkers: 0\n", "workers"),
+        ("source: [", "cannot be read"),
+    ],
+)
+def test_wrong_configurations_say_what_is_wrong(tmp_path, text, words):
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=words):
+        read_campaign(tmp_path / "c.yaml")
+
+
+def test_overrides_leave_what_they_are_given(tmp_path):
+    content = {"settings": {"a": 1}}
+    assert with_overrides(content, ["settings.b=2"]) == {"settings": {"a": 1, "b": 2}}
+    assert content == {"settings": {"a": 1}}
+    for wrong in ("settings", "=3", "settings.a.b=1"):
+        with pytest.raises(ConfigurationError):
+            with_overrides(content, [wrong])
+
+
+def test_wrong_engines_are_named(tmp_path):
+    table = str(table_of(tmp_path / "in.parquet", 1))
+    for engine, words in (("gpaww", "did you mean 'gpaw'"), ("nowhere:make", "nowhere")):
+        config = parse_campaign({"source": {"kind": "table", "path": table}, "engine": engine})
+        with pytest.raises(ConfigurationError, match=words):
+            plan_campaign(config, tmp_path / "campaign")
+    with pytest.raises(ConfigurationError, match="is no folder of a campaign"):
+        open_campaign(tmp_path / "nothing")
+
+
+@pytest.mark.slow
+def test_two_hundred_jobs_with_every_trouble_are_all_accounted_for(tmp_path):
+    journal = tmp_path / "journal"
+    kinds = ("metal", "raise", "exit", "exit zero", "segmentation fault", "killed")
+    rare = ("hang", "greedy", "hang with child", "one great allocation", "greedy")
+    garbage = ("not a number", "wrong shape", "wrong type", "binary output", "unsupported")
+    troubles = [("none", *kinds, *garbage, "none")[number % 13] for number in range(200)]
+    for place in range(5, 200, 20):
+        troubles[place] = rare[place // 20 % 5]
+    troubles[150] = "stubborn hang"
+    # Long enough for what does not hang, on a machine with other things to do.
+    limits = {"time_seconds": 4.0, "memory_gb": 0.6}
+    campaign = planned(tmp_path, 200, 2, limits, troubles=tuple(troubles), journal=str(journal))
+    assert run_campaign(campaign) == 0
+
+    found = states_of(campaign)
+    expected = {f"m{number}": OUTCOMES[trouble] for number, trouble in enumerate(troubles)}
+    wrong = {
+        name: (troubles[int(name[1:])], state.status, state.reason, state.detail)
+        for name, state in found.items()
+        if (state.status, state.reason)
+        != (("done", None) if expected[name] is None else ("failed", expected[name]))
+    }
+    assert wrong == {}
+    assert all(state.detail for state in found.values() if state.status == "failed")
+    assert set(journal_of(journal, "start").values()) == {1}
+    assert len(journal_of(journal, "start")) == 200
+    # What a hanging job has started goes with it.
+    assert not any(is_alive(child) for child in journal_of(journal, "child"))
+    status = campaign_status(campaign)
+    assert sum(status.reasons.values()) == status.states["failed"]
+    assert status.states["done"] + status.states["failed"] == status.total == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victims", ["pool", "everything", "SIGTERM", "SIGINT"])
+def test_a_campaign_killed_in_mid_run_resumes(tmp_path, victims):
+    journal = tmp_path / "journal"
+    campaign = planned(tmp_path, count=16, seconds=0.3, journal=str(journal))
+    run = subprocess.Popen(
+        [*COMMAND, "run", str(campaign.folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 60
+    while sum(state.status == "done" for state in campaign.states()) < 4:
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    if victims == "everything":
+        workers = children_of(run.pid)
+        assert len(workers) == 2
+        processes = [*workers, *(job for worker in workers for job in children_of(worker))]
+        os.kill(run.pid, signal.SIGKILL)
+        for process in processes:
+            os.kill(process, signal.SIGKILL)
+    else:
+        run.send_signal(signal.SIGKILL if victims == "pool" else getattr(signal, victims))
+    output = run.communicate(timeout=30)[0].decode()
+    if victims.startswith("SIG"):
+        assert run.returncode == 130
+        assert "go on with" in output
+    starts = [line.split() for line in journal.read_text(encoding="utf-8").splitlines()]
+    jobs = [int(words[2]) for words in starts if words[0] == "start"]
+    deadline = time.monotonic() + 10
+    while any(is_alive(job) for job in jobs):
+        assert time.monotonic() < deadline, "a job outlives its campaign"
+        time.sleep(0.05)
+
+    before = journal_of(journal, "start")
+    done = {int(name[1:]) for name, state in states_of(campaign).items() if state.status == "done"}
+    assert 4 <= len(done) < 16
+    result = subprocess.run([*COMMAND, "run", str(campaign.folder)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert {state.status for state in campaign.states()} == {"done"}
+    after = journal_of(journal, "start")
+    assert all(after[name] == before[name] == 1 for name in done), "computed twice"
+    assert set(after) == set(range(16)), "lost"
+    # A step that was finished before the end came is not repeated either.
+    assert set(journal_of(journal, "step").values()) == {1}
+
+
+def children_of(process: int) -> list[int]:
+    path = Path(f"/proc/{process}/task/{process}/children")
+    if not path.exists():
+        pytest.skip("this system does not tell the children of a process")
+    return [int(child) for child in path.read_text(encoding="utf-8").split()]
