@@ -13,6 +13,7 @@ import numpy as np
 
 from opalign.firstprinciples import gpaw_bands, gpaw_relax, gpaw_response
 from opalign.firstprinciples.engine import RESULT_FILE, EngineFailure, EngineResult
+from opalign.firstprinciples.gpaw_convergence import converged
 from opalign.firstprinciples.gpaw_failures import require_gpaw
 from opalign.firstprinciples.gpaw_settings import GpawSettings, Numerics
 from opalign.firstprinciples.gpaw_setups import setups_for
@@ -70,7 +71,11 @@ class GpawEngine:
         with contextlib.ExitStack() as stack:
             for functional in {self.settings.functional, self.settings.relax_functional}:
                 stack.enter_context(setups_for(functional, structure.symbol_set))
-            result = _Run(self.settings, steps, key).result(structure)
+            try:
+                result = _Run(self.settings, steps, key).result(structure)
+            except EngineFailure:
+                steps.remove("*.gpw")
+                raise
         result.save(folder)
         steps.remove("*.gpw")
         return result
@@ -103,11 +108,16 @@ class _Run:
         relaxation: dict[str, Any] | None = None
         if settings.relax:
             cell, relaxation = self._relaxed(cell)
-        numerics, history = Numerics.of(settings), []
+        numerics = Numerics.of(settings)
+        history: list[dict[str, Any]] = []
         if settings.converge:
-            from opalign.firstprinciples.gpaw_convergence import converged
-
-            numerics, history = converged(numerics, settings, lambda n: self.epsilon(cell, n))
+            numerics, history = converged(
+                numerics,
+                settings.convergence_target,
+                settings.grid,
+                epsilon=lambda tried: self.epsilon(cell, tried),
+                mesh=lambda density: gpaw_bands.mesh_of(cell, settings, density),
+            )
         epsilon = self.epsilon(cell, numerics)
         ground, bands = self.ground(cell, numerics), self.bands(cell, numerics)
         return EngineResult(
@@ -160,54 +170,49 @@ class _Run:
         found = self.steps.run("relax", compute)
         return standard_cell(Structure.from_dict(found["structure"])), found["numbers"]
 
-    def ground(self, cell: StandardCell, numerics: Numerics) -> dict[str, Any]:
-        """Energy and gap of the ground state; its density stands in a file."""
+    def ground(
+        self, cell: StandardCell, numerics: Numerics, *, density: bool = False
+    ) -> dict[str, Any]:
+        """Return energy and gap of the ground state; with ``density`` its file is there too."""
         name = f"ground-c{numerics.cutoff:g}"
+        path = self.steps.file(f"{name}.gpw")
         return self.steps.run(
             name,
             lambda: gpaw_bands.ground_state(
-                cell,
-                self.settings,
-                numerics.cutoff,
-                self.steps.file(f"{name}.gpw"),
-                self.steps.file(f"{name}.log"),
+                cell, self.settings, numerics.cutoff, path, self.steps.file(f"{name}.log")
             ),
+            needs=path if density else None,
         )
 
-    def bands(self, cell: StandardCell, numerics: Numerics) -> dict[str, Any]:
-        """Gaps, mesh, densities of states; the wave functions stand in a file."""
+    def bands(
+        self, cell: StandardCell, numerics: Numerics, *, waves: bool = False
+    ) -> dict[str, Any]:
+        """Return gaps, mesh, densities of states; with ``waves`` the wave functions are there."""
         name = numerics.bands_name
-        self.ground(cell, numerics)
-        return self.steps.run(
-            name,
-            lambda: gpaw_bands.bands(
-                cell,
-                self.settings,
-                numerics,
-                self.steps.file(f"ground-c{numerics.cutoff:g}.gpw"),
-                self.steps.file(f"{name}.gpw"),
-                self.steps.file(f"{name}.log"),
-            ),
-        )
+        path = self.steps.file(f"{name}.gpw")
+
+        def compute() -> dict[str, Any]:
+            self.ground(cell, numerics, density=True)
+            ground = self.steps.file(f"ground-c{numerics.cutoff:g}.gpw")
+            log = self.steps.file(f"{name}.log")
+            return gpaw_bands.bands(cell, self.settings, numerics, ground, path, log)
+
+        return self.steps.run(name, compute, needs=path if waves else None)
 
     def epsilon(self, cell: StandardCell, numerics: Numerics) -> dict[str, np.ndarray]:
         """Return the tensors of both levels."""
-        bands = self.bands(cell, numerics)
 
         def compute() -> dict[str, Any]:
-            found = gpaw_response.response(
-                cell,
-                self.settings,
-                numerics,
-                bands["bands"],
-                self.steps.file(f"{numerics.bands_name}.gpw"),
-                self.steps.file(f"{numerics.response_name}.log"),
-            )
+            bands = self.bands(cell, numerics, waves=True)
+            path = self.steps.file(f"{numerics.bands_name}.gpw")
+            log = self.steps.file(f"{numerics.response_name}.log")
+            found = gpaw_response.response(cell, self.settings, numerics, bands["bands"], path, log)
             return gpaw_response.as_lists(found)
 
         found = gpaw_response.from_lists(self.steps.run(numerics.response_name, compute))
+        gap = self.bands(cell, numerics)["direct_gap_eV"]
         return {
-            level: gpaw_response.physical(values, self.settings.grid, bands["direct_gap_eV"])
+            level: gpaw_response.physical(values, self.settings.grid, gap)
             for level, values in found.items()
         }
 

@@ -35,7 +35,7 @@ def failures_named(step: str) -> Iterator[None]:
     except MemoryError as error:
         raise EngineFailure("out of memory", f"{step}: {error}") from error
     except FileNotFoundError as error:
-        if "setup" in str(error).lower():
+        if "PAW dataset" in str(error):
             raise EngineFailure("unsupported", f"{step}: {error}") from error
         raise EngineFailure("crashed", _last_place(step, error)) from error
     except Exception as error:

@@ -1,6 +1,6 @@
 """Relaxation of cell and positions that keeps the symmetry and goes on where it was stopped.
 
-**Stress at a fixed cutoff.** When a cell grows at a fixed cutoff, plane waves are added to it, which
+**Stress at a fixed cutoff.** When a cell grows at a fixed cutoff, plane waves join it, which
 lowers the energy; the stress that GPAW computes is that at fixed plane waves and is off by
 σ_P = −(2/3)·(E_cut/V)·dE/dE_cut (G. P. Francis and M. C. Payne, J. Phys.: Condens. Matter 2, 4395
 (1990)): 10 GPa in CaO at 520 eV, which would shrink its volume by a tenth. dE/dE_cut is measured on

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from opalign.spectrum.grid import EnergyGrid
 
@@ -68,6 +68,14 @@ class GpawSettings(BaseModel):
         default=0.95, gt=0.0, lt=1.0, description="similarity of successive spectra"
     )
     smallest_gap: float = Field(default=0.1, ge=0.0, description="below it a material is a metal")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.grid.start != 0.0:
+            raise ValueError("the grid has to start at 0 eV: ε∞ is read there")
+        if self.converge and self.optics_mesh is not None:
+            raise ValueError("optics_mesh fixes the mesh that converge would choose: drop one")
+        return self
 
 
 class Numerics(BaseModel):

@@ -34,23 +34,30 @@ class Steps:
                 path.unlink()
             write_text(folder / KEY_FILE, json.dumps({"key": key}))
         self.seconds: dict[str, float] = {}
+        self._spent = 0.0
 
     def file(self, name: str) -> Path:
         """Path for a file that belongs to a step and goes away with the steps of another key."""
         return self.folder / f"{PREFIX}{name}"
 
-    def run(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def run(
+        self, name: str, compute: Callable[[], dict[str, Any]], needs: Path | None = None
+    ) -> dict[str, Any]:
         """Return what the step gave before, or compute and keep it.
 
         The result has to be JSON. Seconds are those of the processor, of this run or of the one
-        that computed the step.
+        that computed the step, without those of steps inside it. ``needs`` is a file that the step
+        writes and that is wanted too: without it the step counts as not done.
         """
         path = self.file(f"{name}.json")
         stored = _read(path)
-        if not isinstance(stored, dict) or stored.keys() != {"result", "seconds"}:
-            start = time.process_time()
+        whole = isinstance(stored, dict) and stored.keys() == {"result", "seconds"}
+        if not whole or (needs is not None and not needs.exists()):
+            start, inside = time.process_time(), self._spent
             result = compute()
-            stored = {"result": result, "seconds": round(time.process_time() - start, 2)}
+            spent = time.process_time() - start - (self._spent - inside)
+            self._spent += spent
+            stored = {"result": result, "seconds": round(spent, 2)}
             write_text(path, json.dumps(stored))
         self.seconds[name] = stored["seconds"]
         result = stored["result"]
