@@ -41,6 +41,8 @@ LEVEL = "experiment"
 NANOMETRES = 1000.0
 """Of a µm, the database's unit."""
 
+MAXIMUM_DEPTH = 16
+
 _OWN = re.compile(
     r"^Opalign: level (?P<level>.+?); (?P<shape>none|gaussian|lorentzian) (?P<width>[\d.e+-]+) eV$",
     re.MULTILINE,
@@ -134,14 +136,7 @@ _PageDumper.add_representer(
 def _load(path: Path) -> Mapping[str, Any]:
     text = read_text(path)
     try:
-        # Looked for before anything is built of them: aliases can grow without bound.
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise SpectrumError(
-                    "is no page of the database: an alias is used",
-                    where=f"{path}, line {event.start_mark.line + 1 if event.start_mark else 1}",
-                    expected="text and numbers",
-                )
+        _check_events(text, str(path))
         page = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -155,6 +150,24 @@ def _load(path: Path) -> Mapping[str, Any]:
             "has no list named DATA", where=str(path), expected="a page of the database"
         )
     return page
+
+
+def _check_events(text: str, where: str) -> None:
+    """Refuse what grows without bound, before anything is built of it: aliases, deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MAXIMUM_DEPTH:
+            found = (
+                "elements are nested too deeply" if depth > MAXIMUM_DEPTH else "an alias is used"
+            )
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise SpectrumError(
+                f"is no page of the database: {found}",
+                where=f"{where}, line {line}",
+                expected="text and numbers",
+            )
 
 
 def _curves(page: Mapping[str, Any], where: str) -> tuple[Curve | None, Curve | None]:
