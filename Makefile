@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format clean dft
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,10 @@ clean: ## remove the environment, outputs and caches
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# GPAW is compiled here, as C++, against the system's libxc and BLAS.
+dft: | $(BIN)/python ## add GPAW, which needs a C++ compiler, libxc and BLAS (Debian: libxc-dev libopenblas-dev)
+	CC=$(CXX) $(PIP) -e '.[dft]'
+
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Opalign needs Python 3.11 or newer, and this is " + sys.version.split()[0] + ": name another, as in: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -53,4 +57,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Opalign and its development tools into $(VENV) (once)"
 	$(PIP) -e '.[test,dev]'
+	@$(MAKE) --no-print-directory dft || echo "GPAW could not be built: its tests will be skipped"
 	@touch $@ $(VENV)/.installed
