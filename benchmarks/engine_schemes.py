@@ -1,4 +1,4 @@
-"""Two ways to cut the Brillouin zone into tetrahedra: are they equal, and on which mesh?
+"""Two ways to cut the Brillouin zone into tetrahedra: how equal they are, and on which mesh.
 
     python benchmarks/engine_schemes.py $OPALIGN_DATA WORK_FOLDER
 

@@ -219,5 +219,5 @@ def test_gpaw_computes_magnesium_oxide(tmp_path):
         ours = periodic.spectrum(level).isotropic().epsilon_imaginary
         assert similarity_coefficient(ours, theirs, COARSE.grid) > 0.7
         assert ours.sum() == pytest.approx(theirs.sum(), rel=0.1)
-    assert set(periodic.pdos) == {"Mg-s", "Mg-p", "O-s", "O-p"}
+    assert {"Mg-s", "Mg-p", "O-s", "O-p"} <= set(periodic.pdos)
     assert not list(tmp_path.glob("*/*.gpw"))
