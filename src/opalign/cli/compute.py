@@ -200,6 +200,12 @@ def export(
         sep="\n",
         markup=False,
     )
+    if card is not None:
+        from opalign.dataset.table import SpectraTable
+        from opalign.firstprinciples.card import write_card
+
+        path = write_card(SpectraTable.open(table), card, campaign=campaign, title=table.stem)
+        console.print(f"{path}  the card, with figures", markup=False)
 
 
 def _print_status(campaign: Campaign) -> None:

@@ -21,14 +21,12 @@ from opalign.firstprinciples.pool import run_pool
 from opalign.firstprinciples.quality import check_result
 
 if TYPE_CHECKING:
-    import jobflow
+    from jobflow.core.flow import Flow
 
 WORKER_LOG = "worker.log"
 
 
-def campaign_flows(
-    campaign: Campaign, identifiers: Collection[str] | None = None
-) -> list[jobflow.Flow]:
+def campaign_flows(campaign: Campaign, identifiers: Collection[str] | None = None) -> list[Flow]:
     """Return a flow for every job of a campaign that is neither done nor failed, cheapest first.
 
     Parameters
@@ -51,7 +49,7 @@ def campaign_flows(
     return [material_flow(campaign, job) for job in waiting]
 
 
-def material_flow(campaign: Campaign, job: Job) -> jobflow.Flow:
+def material_flow(campaign: Campaign, job: Job) -> Flow:
     """Return the flow of one material: calculation, then quality check.
 
     Raises
@@ -60,8 +58,8 @@ def material_flow(campaign: Campaign, job: Job) -> jobflow.Flow:
         jobflow is not installed.
     """
     try:
-        from jobflow import Flow
-        from jobflow import Job as FlowJob
+        from jobflow.core.flow import Flow
+        from jobflow.core.job import Job as FlowJob
     except ImportError as error:
         raise MissingExtraError(
             f"jobflow cannot be imported ({error})", cure="pip install 'opalign[dft]'"

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from opalign.firstprinciples.jobs import Attempt, settled_state, write_state
 from opalign.firstprinciples.worker import GRACE_SECONDS, LOCK_WAIT_SECONDS, Order, now
@@ -57,9 +58,9 @@ class _Worker:
                 start_new_session=True,
                 env={**os.environ, **THREADS},
             )
-        if self.process.stdout is None:
-            raise ValueError("a worker without an output")
-        self.descriptor = self.process.stdout.fileno()
+        self._input = cast(IO[bytes], self.process.stdin)
+        self._output = cast(IO[bytes], self.process.stdout)
+        self.descriptor = self._output.fileno()
         self.dead = False
         self.order: Order | None = None
         self.overdue = float("inf")
@@ -69,9 +70,8 @@ class _Worker:
         """Hand over a job; a dead worker is found out when its answer is awaited."""
         self.order = order
         self.overdue = time.monotonic() + order.time_seconds + LOCK_WAIT_SECONDS + OVERDUE_SECONDS
-        if self.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):
+            self._input.write(json.dumps(asdict(order)).encode() + b"\n")
 
     def answer(self) -> Attempt | None:
         """Read an answer; None if it is not whole yet. EOFError when the worker is gone."""
@@ -86,9 +86,8 @@ class _Worker:
 
     def close(self) -> None:
         """Let the worker stop its job and end by itself."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._input.close()
 
     def end(self) -> None:
         """Wait for the end, or bring it about."""
@@ -97,8 +96,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._output.close()
 
 
 def run_pool(
