@@ -43,7 +43,10 @@ FailureReason = Literal[
 RESULT_FILE = "result.json"
 ARRAYS_FILE = "arrays.npz"
 RESULT_VERSION = 1
-ENGINES = {"gpaw": ("gpaw", "GpawEngine", "GpawSettings")}
+ENGINES = {
+    "gpaw": ("gpaw", "GpawEngine", "GpawSettings"),
+    "vasp": ("vasp", "VaspEngine", "VaspSettings"),
+}
 """Name → module of this room, its engine and its settings; imported when asked for."""
 
 
