@@ -22,8 +22,8 @@ class OtherModel(_Configuration):
     name: str | None = Field(None, description="in tables; default: that of the folder")
     cross_validation: Path | None = Field(None, description="folder of `opalign crossvalidate`")
     method: str | None = Field(None, description="method in it, where it has several")
-    role: Literal["architecture", "seed"] = Field(
-        "architecture", description="how it differs from the explained network"
+    role: Literal["architecture", "seed"] | None = Field(
+        None, description="how it differs from the explained network; default: by its encoder"
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from opalign.explain.chemistry.describe import MaterialsChemistry
 from opalign.explain.config import ExplainConfig
+from opalign.explain.config_file import CONFIG_FILE, write_explain_config
 from opalign.explain.features import LayerFeatures
 from opalign.explain.groups import Groups, Labels
 from opalign.explain.sentences import Sentence
@@ -19,6 +20,12 @@ from opalign.files import write_atomically, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Files of an explanation in its folder.
+FEATURES_FILE = "features.parquet"
+MATERIALS_FILE = "materials.parquet"
+SITES_FILE = "sites.parquet"
+SUMMARY_FILE = "explanation.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +122,8 @@ class Explanation:
     def write(self, folder: Path) -> list[Path]:
         """Write the tables and the summary; returns the files."""
         tables = {
-            "materials.parquet": self.materials_frame(),
-            "sites.parquet": self.chemistry.sites,
+            MATERIALS_FILE: self.materials_frame(),
+            SITES_FILE: self.chemistry.sites,
             "enrichments.parquet": self.enrichments,
             "validity.parquet": self.validity,
             "probes.parquet": self.probes,
@@ -129,7 +136,8 @@ class Explanation:
             text = getattr(self, name).to_csv(index=False)
             written.append(write_text(folder / f"{name}.csv", text))
         text = json.dumps(self.summary(), indent=1, ensure_ascii=False, allow_nan=False)
-        written.append(write_text(folder / "explanation.json", text + "\n"))
+        written.append(write_text(folder / SUMMARY_FILE, text + "\n"))
+        written.append(write_explain_config(folder / CONFIG_FILE, self.config))
         return written
 
 

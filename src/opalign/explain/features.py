@@ -120,6 +120,7 @@ def extract_features(
     per_site: bool = False,
     batch_size: int = 32,
     on_failure: Callable[[Failure], None],
+    on_done: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Run every material of a table through a network and keep what its layers make of it.
 
@@ -133,6 +134,8 @@ def extract_features(
         Some of :func:`feature_layers`; by default all.
     on_failure
         Called for each material that the network cannot describe; it is left out.
+    on_done
+        Called with the id of each material that is done.
 
     Raises
     ------
@@ -164,6 +167,8 @@ def extract_features(
                 for writer, part in zip(writers, parts, strict=True):
                     writer.write_table(part.replace_schema_metadata(metadata))
                 written += len(batch)
+                for material_id, *_ in batch:
+                    on_done(material_id)
         finally:
             for writer in writers:
                 writer.close()

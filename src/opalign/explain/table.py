@@ -16,7 +16,7 @@ from opalign.errors import ConfigurationError, DatasetError, OpalignError
 from opalign.explain.chemistry.describe import MaterialsChemistry, describe_materials
 from opalign.explain.config import ExplainConfig, OtherModel
 from opalign.explain.enrichment import enrichments
-from opalign.explain.explanation import Explanation
+from opalign.explain.explanation import FEATURES_FILE, Explanation
 from opalign.explain.features import (
     LayerFeatures,
     checked_layer,
@@ -97,6 +97,7 @@ class _Run:
 
     def __init__(self, config: ExplainConfig, out: Path, progress: Progress) -> None:
         self.config, self.out, self.progress = config, out, progress
+        self.encoder: type = type(None)
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
         self.skipped: list[tuple[str, str]] = []
@@ -104,21 +105,33 @@ class _Run:
     def explain(self) -> Explanation:
         config = self.config
         predictor = load_model(config.model)
+        self.encoder = type(predictor.config.encoder)
         available = feature_layers(predictor)
         where = str(predictor.checkpoint.folder)
         layer = checked_layer(config.layer or available[0], available, where)
         whole = SpectraTable.open(config.table)
         with self._step("features"):
-            path = self.out / "features.parquet"
-            extract_features(predictor, whole, path, per_site=True, on_failure=self._skip)
+            path = self.out / FEATURES_FILE
+            extract_features(
+                predictor,
+                whole,
+                path,
+                per_site=True,
+                on_failure=self._skip,
+                on_done=self._counter("features", len(whole)),
+            )
         features = read_features(path, layer)
         table = whole.select(features.ids)
         with self._step("spectra"):
             target = self._target(table, predictor)
         _require_different(target, table)
         with self._step("chemistry"):
+            count = self._counter("chemistry", len(table))
             chemistry = describe_materials(
-                table, cache=self.out / "cache", processes=config.processes
+                table,
+                cache=self.out / "cache",
+                processes=config.processes,
+                on_done=lambda: count(""),
             )
         with self._step("groups"):
             groups = self._group(features)
@@ -194,6 +207,17 @@ class _Run:
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
+
+    def _counter(self, name: str, total: int) -> Callable[[str], None]:
+        """Return what to call after each of many materials, so that progress shows how many."""
+        done = 0
+
+        def count(_: str) -> None:
+            nonlocal done
+            done += 1
+            self.progress(f"{name}: {done} of {total} materials")
+
+        return count
 
     def _skip(self, failure: Failure) -> None:
         self.skipped.append((failure.file, failure.reason))
@@ -330,8 +354,9 @@ class _Run:
     ) -> tuple[str, Path, list[Fold], list[Path], str | None]:
         path = self.out / "cache" / f"features_{place}.parquet"
         missing: list[str] = []
+        predictor = load_model(other.model)
         extract_features(
-            other.model, table, path, on_failure=lambda failure: missing.append(failure.file)
+            predictor, table, path, on_failure=lambda failure: missing.append(failure.file)
         )
         if missing:
             raise ConfigurationError(
@@ -339,6 +364,7 @@ class _Run:
                 expected="networks that describe the same materials",
                 cure="leave this network out of other_models",
             )
+        same = type(predictor.config.encoder) is self.encoder
         folds: list[Fold] = []
         if other.cross_validation is not None:
             folds = read_folds(other.cross_validation, other.method)
@@ -347,7 +373,7 @@ class _Run:
             path,
             folds,
             self._fold_paths(folds, table, f"other_{place}"),
-            other.role,
+            other.role or ("seed" if same else "architecture"),
         )
 
     def _maps(self, features: LayerFeatures) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -7,7 +7,7 @@ import os
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from opalign.errors import ConfigurationError
 from opalign.files import write_text
 from opalign.training.config import TrainingConfig
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _PATHS = (
     ("data", "tables"),
@@ -43,6 +45,14 @@ def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         The file is absent or no YAML, or a key or value is not one of a training run.
     """
     path = Path(path)
+    content = read_mapping(path, "data, model, loss")
+    _resolve_paths(content, path.parent)
+    apply_overrides(content, overrides)
+    return parse_config(content, where=str(path))
+
+
+def read_mapping(path: Path, keys: str) -> dict[str, Any]:
+    """Read a YAML file of keys, such as ``keys``; ConfigurationError if it is none."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -50,32 +60,39 @@ def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             f"cannot be read: {error}", where=str(path), expected="a YAML file"
         ) from error
     if not isinstance(content, dict):
-        raise ConfigurationError(
-            "holds no keys", where=str(path), expected="keys such as data, model, loss"
-        )
-    _resolve_paths(content, path.parent)
-    _apply_overrides(content, overrides)
-    return parse_config(content, where=str(path))
+        raise ConfigurationError("holds no keys", where=str(path), expected=f"keys such as {keys}")
+    return content
 
 
 def parse_config(content: Mapping[str, Any], where: str = "configuration") -> TrainingConfig:
     """Validate a nested mapping; raises ConfigurationError that names each wrong key."""
+    return validated(TrainingConfig, content, where, "training configuration")
+
+
+def validated(model: type[Model], content: Mapping[str, Any], where: str, what: str) -> Model:
+    """Return ``content`` as a configuration; ConfigurationError names each wrong key.
+
+    Parameters
+    ----------
+    where, what
+        File, and kind of configuration, for the message.
+    """
     try:
-        return TrainingConfig.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [_explain(problem, model) for problem in error.errors()]
         raise ConfigurationError(
-            "; ".join(lines), where=where, cure="correct these keys of the training configuration"
+            "; ".join(lines), where=where, cure=f"correct these keys of the {what}"
         ) from error
 
 
-def to_yaml(config: TrainingConfig) -> str:
+def to_yaml(config: BaseModel) -> str:
     """YAML of all settings, defaults included, in the order in which they are declared."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def write_config(path: str | os.PathLike[str], config: TrainingConfig) -> Path:
-    """Write what :func:`read_config` reads back to an equal configuration."""
+def write_config(path: str | os.PathLike[str], config: BaseModel) -> Path:
+    """Write all settings, so that reading them back gives an equal configuration."""
     return write_text(path, to_yaml(config))
 
 
@@ -105,13 +122,14 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
             continue
         value = node[last]
         node[last] = (
-            [_resolve(item, folder) for item in value]
+            [resolve_path(item, folder) for item in value]
             if isinstance(value, list)
-            else _resolve(value, folder)
+            else resolve_path(value, folder)
         )
 
 
-def _resolve(value: object, folder: Path) -> object:
+def resolve_path(value: object, folder: Path) -> object:
+    """Return a path in full, relative to ``folder``; what is no text is left as it is."""
     if not isinstance(value, str):
         return value
     path = Path(os.path.expandvars(value)).expanduser()
@@ -123,7 +141,8 @@ def _resolve(value: object, folder: Path) -> object:
     return str((folder / path).resolve())
 
 
-def _apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
+def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set ``dotted.key=value`` in nested mappings; ConfigurationError for what sets nothing."""
     for text in overrides:
         key, separator, value = text.partition("=")
         if not separator or not key:
@@ -155,7 +174,7 @@ def _number(value: object) -> object:
     return value
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, model: type[BaseModel]) -> str:
     location = tuple(problem["loc"])
     place = ".".join(str(part) for part in location)
     if problem["type"] == "union_tag_not_found":
@@ -163,7 +182,7 @@ def _explain(problem: Any) -> str:
         return f"{place}: the key {tag} is missing, which says what kind this is"
     if problem["type"] != "extra_forbidden":
         return f"{place or 'run'}: {problem['msg']}"
-    names = _field_names(TrainingConfig, location[:-1])
+    names = _field_names(model, location[:-1])
     guess = difflib.get_close_matches(str(location[-1]), names, n=1)
     hint = f"did you mean {guess[0]!r}?" if guess else f"known here: {', '.join(names)}"
     return f"{place}: there is no such key, {hint}"

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,11 @@ class MaterialsChemistry:
 
 
 def describe_materials(
-    table: SpectraTable, *, cache: str | os.PathLike[str] | None = None, processes: int = 1
+    table: SpectraTable,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    processes: int = 1,
+    on_done: Callable[[], None] = lambda: None,
 ) -> MaterialsChemistry:
     """Describe every material of a table.
 
@@ -73,6 +77,8 @@ def describe_materials(
         Folder in which descriptions are kept, by the content of the structure.
     processes
         Worker processes; the result does not depend on their number.
+    on_done
+        Called after each structure that is described anew.
 
     Raises
     ------
@@ -96,7 +102,7 @@ def describe_materials(
             expected="lattice, species and frac_coords for every material",
             cure="explain a table with structures",
         )
-    described = _describe_all([structure for _, structure in structures], cache, processes)
+    described = _describe_all([structure for _, structure in structures], cache, processes, on_done)
     materials, sites = [], []
     for (index, _), found in zip(structures, described, strict=True):
         materials.append(_material_row(ids[index], formulas[index], found))
@@ -110,7 +116,10 @@ def describe_materials(
 
 
 def _describe_all(
-    structures: Sequence[Structure], cache: str | os.PathLike[str] | None, processes: int
+    structures: Sequence[Structure],
+    cache: str | os.PathLike[str] | None,
+    processes: int,
+    on_done: Callable[[], None],
 ) -> list[StructureChemistry]:
     folder = None if cache is None else Path(cache)
     found: dict[int, StructureChemistry] = {}
@@ -125,6 +134,7 @@ def _describe_all(
         missing, _run([structures[place] for place in missing], processes), strict=True
     ):
         found[place] = description
+        on_done()
         if folder is not None:
             content = json.dumps(dataclasses.asdict(description))
             write_text(folder / f"{keys[place]}.json", content)

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opalign.errors import MissingExtraError
 
@@ -114,6 +115,11 @@ def describe_structure(structure: Structure) -> StructureChemistry:
         sites=tuple(sites),
         problems=tuple(problems),
     )
+
+
+def equivalent_sites(structure: Structure) -> NDArray[np.int64]:
+    """Return for each site (N,) the number of the first one that symmetry makes equal to it."""
+    return np.asarray(_symmetry(structure).equivalent_atoms, dtype=np.int64)
 
 
 def anion_elements(structure: Structure, states: Sequence[float] | None = None) -> set[str]:

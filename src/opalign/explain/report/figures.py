@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opalign.explain.explanation import Explanation
 from opalign.explain.properties import MOTIF_PREFIX
+from opalign.explain.report.style import COLOURS, GREY, INK, group_colour, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Colours that the colour-blind tell apart, for groups in turn; as on the page.
-COLOURS = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#d55e00",
-    "#cc79a7",
-    "#56b4e9",
-    "#7f6b00",
-    "#882255",
-    "#44aa99",
-    "#332288",
-    "#999933",
-    "#6f6f6f",
-)
-GREY = "#c9ced6"
-INK = "#1d2530"
 #: Leaves of a dendrogram that are drawn one by one; more are cut off at the groups.
 MOST_LEAVES = 80
-
-
-def group_colour(group: int) -> str:
-    """Colour of a group; grey for none."""
-    return GREY if group < 0 else COLOURS[group % len(COLOURS)]
 
 
 def map_figure(explanation: Explanation) -> Figure:
     """Draw the map of the materials, one colour a group, each group named at its middle."""
     name = "umap" if "umap" in explanation.maps else "pca"
     points = explanation.maps[name]
-    figure, axes = _figure(6.4, 5.2)
+    figure, axes = new_figure(6.4, 5.2)
     labels = explanation.groups.labels
     axes.scatter(*points.T, s=26, c=[group_colour(g) for g in labels], edgecolors="white", lw=0.5)
     for group in range(explanation.groups.number):
@@ -79,7 +58,7 @@ def dendrogram_figure(explanation: Explanation) -> Figure | None:
     number = explanation.groups.number
     materials = len(explanation.ids)
     whole = materials <= MOST_LEAVES
-    figure, axes = _figure(max(6.4, 0.16 * (materials if whole else number) + 1.5), 4.0)
+    figure, axes = new_figure(max(6.4, 0.16 * (materials if whole else number) + 1.5), 4.0)
     colours = _branch_colours(linkage, explanation.groups.labels)
     dendrogram(
         linkage,
@@ -107,7 +86,7 @@ def criterion_figure(explanation: Explanation) -> Figure | None:
     found = explanation.groups.criterion
     if "values" not in found:
         return None
-    figure, axes = _figure(4.6, 3.0)
+    figure, axes = new_figure(4.6, 3.0)
     numbers, values = found["numbers"], found["values"]
     axes.errorbar(numbers, values, yerr=found.get("errors"), color=COLOURS[0], marker="o", ms=4)
     axes.axvline(explanation.groups.number, color=COLOURS[3], lw=1)
@@ -136,7 +115,7 @@ def probes_figure(explanation: Explanation) -> Figure | None:
     layers = list(dict.fromkeys(probes["layer"]))
     columns = min(3, len(properties))
     rows = -(-len(properties) // columns)
-    figure, grid = _figure(3.1 * columns, 2.5 * rows + 0.2, rows, columns)
+    figure, grid = new_figure(3.1 * columns, 2.5 * rows + 0.2, rows, columns)
     places = np.arange(len(layers))
     for axes, name in zip(np.atleast_1d(grid).ravel(), properties, strict=False):
         own = probes[probes["property"] == name].set_index("layer").reindex(layers)
@@ -163,7 +142,7 @@ def group_figure(explanation: Explanation, group: int) -> Figure:
     panels = len(curves) + (1 if edge else 0) + 1
     columns = min(2, panels)
     rows = -(-panels // columns)
-    figure, grid = _figure(4.4 * columns, 3.1 * rows, rows, columns)
+    figure, grid = new_figure(4.4 * columns, 3.1 * rows, rows, columns)
     places = list(np.atleast_1d(grid).ravel())
     inside = explanation.groups.labels == group
     colour = group_colour(group)
@@ -236,15 +215,3 @@ def _branch_colours(linkage: np.ndarray, labels: Sequence[int] | np.ndarray) -> 
         for node, group in own.items()
         if node >= materials
     }
-
-
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Return a figure outside pyplot's global state, with its axes or an array of them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-    grid = figure.subplots(rows, columns)
-    for axes in np.atleast_1d(grid).ravel():
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    return figure, grid

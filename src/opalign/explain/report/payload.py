@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from opalign.explain.explanation import Explanation
 from opalign.explain.properties import MOTIF_PREFIX
+from opalign.explain.report.html import viewer_structure
 
 if TYPE_CHECKING:
     from opalign.dataset.table import SpectraTable
@@ -57,6 +58,8 @@ def page_payload(explanation: Explanation, table: SpectraTable) -> dict[str, Any
                 "states": None if row["cation_states"] is None else list(row["cation_states"]),
                 "motifs": list(row["motifs"]),
                 "coordination": list(row["coordination"]),
+                "bond": _plain(row["mean_bond"]),
+                "volume": _plain(row["volume_per_atom"]),
             }
             for _, row in materials.iterrows()
         ],
@@ -69,6 +72,7 @@ def page_payload(explanation: Explanation, table: SpectraTable) -> dict[str, Any
             ]
             for group in range(explanation.groups.number)
         ],
+        "bandEdges": _band_edges(explanation),
         "enrichments": _records(explanation.enrichments, shown_rows(explanation)),
         "outliers": [
             {"id": material_id, **{k: _plain(v) for k, v in row.items()}}
@@ -92,6 +96,18 @@ def _records(frame: Any, rows: list[int]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _band_edges(explanation: Explanation) -> list[dict[str, list[float]]]:
+    """Median share of each kind of state at the band edges, in each group and elsewhere."""
+    frame = explanation.enrichments
+    edges = frame[frame["family"] == "band edge"]
+    found: list[dict[str, list[float]]] = [{} for _ in range(explanation.groups.number)]
+    for group, name, inside, outside in zip(
+        edges["group"], edges["property"], edges["inside"], edges["outside"], strict=True
+    ):
+        found[int(group)][str(name)] = _rounded([inside, outside])
+    return found
+
+
 def _motifs(explanation: Explanation) -> dict[str, list[float | None]]:
     """Order parameters of the motifs that at least one material has."""
     materials = explanation.chemistry.materials
@@ -108,11 +124,7 @@ def _structure(table: SpectraTable, index: int) -> dict[str, Any] | None:
     lattice, numbers, positions = table.arrays(index)
     if len(numbers) > MOST_ATOMS:
         return None
-    return {
-        "lattice": _rounded(lattice),
-        "numbers": numbers.tolist(),
-        "positions": _rounded(np.mod(positions, 1.0)),
-    }
+    return viewer_structure(lattice, numbers, positions)
 
 
 def _packed(

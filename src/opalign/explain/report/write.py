@@ -14,6 +14,7 @@ from opalign.explain.explanation import Explanation
 from opalign.explain.report import figures
 from opalign.explain.report.page import page
 from opalign.explain.report.payload import page_payload
+from opalign.explain.report.style import draw
 from opalign.files import write_atomically, write_text
 
 if TYPE_CHECKING:
@@ -40,19 +41,20 @@ def write_report(explanation: Explanation, out: str | os.PathLike[str]) -> list[
     """
     out = Path(out)
     table = SpectraTable.open(explanation.config.table).select(explanation.ids)
-    written = [write_text(out / PAGE, page(explanation, page_payload(explanation, table)))]
-    for name, figure in _figures(explanation):
-        for suffix in ("png", "svg"):
-            path = out / "figures" / f"{name}.{suffix}"
-            written.append(write_atomically(path, figure.savefig))
-            # What was laid out once need not be laid out for the next format.
-            figure.set_layout_engine("none")
+    drawn = {name: draw(figure) for name, figure in _overview(explanation)}
+    written = [write_text(out / PAGE, page(explanation, page_payload(explanation, table), drawn))]
+    folder = out / "figures"
+    for name, figure in drawn.items():
+        written += figure.write(folder / name)
+    for group in range(explanation.groups.number):
+        one = draw(figures.group_figure(explanation, group))
+        written += one.write(folder / f"group_{group + 1:03d}")
     if (chemiscope := _chemiscope(explanation, table, out / CHEMISCOPE)) is not None:
         written.append(chemiscope)
     return written
 
 
-def _figures(explanation: Explanation) -> Iterator[tuple[str, Figure]]:
+def _overview(explanation: Explanation) -> Iterator[tuple[str, Figure]]:
     yield "map", figures.map_figure(explanation)
     for name, figure in (
         ("dendrogram", figures.dendrogram_figure(explanation)),
@@ -61,8 +63,6 @@ def _figures(explanation: Explanation) -> Iterator[tuple[str, Figure]]:
     ):
         if figure is not None:
             yield name, figure
-    for group in range(explanation.groups.number):
-        yield f"group_{group + 1:03d}", figures.group_figure(explanation, group)
 
 
 def _chemiscope(explanation: Explanation, table: SpectraTable, path: Path) -> Path | None:
