@@ -111,7 +111,7 @@ def _elements(table: SpectraTable) -> list[str]:
     counts = Counter(
         symbol for row in range(len(table)) for symbol in set(table.structure(row).symbol_set)
     )
-    listed = ", ".join(f"{symbol} {number}" for symbol, number in counts.most_common())
+    listed = ", ".join(f"{symbol} {number}" for symbol, number in _ranked(counts))
     return ["## Elements", "", f"{len(counts)}, with the number of materials: {listed}."]
 
 
@@ -124,7 +124,7 @@ def _types(table: SpectraTable) -> list[str]:
         "",
         "| type | materials |",
         "|---|---:|",
-        *(f"| {name} | {number} |" for name, number in counts.most_common()),
+        *(f"| {name} | {number} |" for name, number in _ranked(counts)),
     ]
 
 
@@ -183,11 +183,16 @@ def _quality(table: SpectraTable) -> list[str]:
     if not flagged:
         return lines
     lines += ["", "| flag | materials | which |", "|---|---:|---|"]
-    for flag, number in Counter(flag for each in flags for flag in each).most_common():
+    for flag, number in _ranked(Counter(flag for each in flags for flag in each)):
         names = [name for name, each in zip(table.ids, flags, strict=True) if flag in each]
         shown = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
         lines.append(f"| {flag} | {number} | {shown} |")
     return lines
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Most common first, equals by name, so that a card does not change by itself."""
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 def _cost(table: SpectraTable, status: CampaignStatus | None, folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ run, and a flow submitted twice computes nothing twice. docs/campaigns.md has a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,9 @@ def material_flow(campaign: Campaign, job: Job) -> Flow:
         compute_material,
         function_kwargs={
             "folder": str(campaign.job_folder(job).resolve()),
-            "job": job.to_dict(),
+            # As text: serialisers would make an object of the structure's dictionary, and the
+            # job another one by its key.
+            "job": json.dumps(job.to_dict()),
             "time_seconds": limits.time_seconds,
             "memory_gb": limits.memory_gb,
         },
@@ -92,14 +95,14 @@ def material_flow(campaign: Campaign, job: Job) -> Flow:
 
 
 def compute_material(
-    folder: str, job: dict[str, Any], time_seconds: float, memory_gb: float
+    folder: str, job: str, time_seconds: float, memory_gb: float
 ) -> dict[str, Any]:
     """Compute one material in its folder unless it is done, and say how it ended.
 
     A calculation without a spectrum is an outcome and no error of the flow: the summary says
     ``status`` and ``reason``.
     """
-    place, described = Path(folder), Job.from_dict(job)
+    place, described = Path(folder), Job.from_dict(json.loads(job))
     place.mkdir(parents=True, exist_ok=True)
     if settled_state(place).status != "done":
         write_job(place, described)

@@ -124,8 +124,9 @@ def clean_tensor(epsilon: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(symmetric.imag)
     if values.min() < 0.0:
         bad = values[:, 0] < 0.0
-        kept = np.maximum(values[bad], 0.0)[:, None, :] * vectors[bad]
-        symmetric.imag[bad] = kept @ vectors[bad].swapaxes(1, 2)
+        kept = vectors[bad] * np.maximum(values[bad], 0.0)[:, None, :]
+        rebuilt = kept @ vectors[bad].swapaxes(1, 2)
+        symmetric.imag[bad] = 0.5 * (rebuilt + rebuilt.swapaxes(1, 2))
     clean: np.ndarray = symmetric
     return clean
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from opalign.firstprinciples.engine import EngineFailure, EngineResult
 from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.kramers_kronig import real_from_imaginary
 from opalign.spectrum.sum_rules import plasma_energy
 
 #: Trouble → what a campaign has to make of it.
@@ -87,12 +88,13 @@ def number(structure):
 
 
 def result_of(structure, epsilon_scale=1.0, grid=None, electrons=8.0):
-    """ε of an oscillator at 6 eV that has all electrons' weight, sharp below its gap of 4 eV."""
+    """ε of an oscillator at 6 eV with the weight of all electrons, cut below a gap of 4 eV."""
     grid = grid or EnergyGrid(0.0, 20.0, 401)
     energies = grid.values
     plasma = plasma_energy(electrons / structure.volume)
-    epsilon = 1.0 + plasma**2 / (36.0 - energies**2 - 0.6j * energies)
-    epsilon = np.where(energies < 4.0, epsilon.real, epsilon)
+    imaginary = (plasma**2 / (36.0 - energies**2 - 0.6j * energies)).imag
+    imaginary[energies < 4.0] = 0.0
+    epsilon = real_from_imaginary(imaginary, grid) + 1j * imaginary
     tensor = epsilon_scale * epsilon[:, None, None] * np.eye(3)
     return EngineResult(
         structure=structure,
