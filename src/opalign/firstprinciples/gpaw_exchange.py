@@ -40,10 +40,15 @@ class ExchangeDifference:
 def states_at(ground: Any, points: Any, bands: int) -> Any:
     """Return GPAW's calculator with the lowest ``bands`` states at ``points`` (k, 3), fractional.
 
-    The density is that of ``ground``. Points are taken as they are given, none by symmetry.
+    The density is that of ``ground``. Points are taken as they are given, none by symmetry. At Γ
+    alone GPAW would make wave functions real, which do not go with those of a mesh: a corner of
+    the cell is then added at the end.
     """
+    chosen = np.asarray(points, dtype=float)
+    if not chosen.any():
+        chosen = np.vstack([chosen, np.full(3, 0.5)])
     return ground.fixed_density(
-        kpts=np.asarray(points, dtype=float),
+        kpts=chosen,
         symmetry="off",
         nbands=bands + 2,
         convergence={"bands": bands, "eigenstates": 1e-6},
@@ -63,7 +68,13 @@ def occupied_on(ground: Any, size: Sequence[int], occupied: int) -> Any:
 
 
 def exchange_difference(
-    mesh: Any, size: Sequence[int], functional: str, states: Any, first: int, last: int
+    mesh: Any,
+    size: Sequence[int],
+    functional: str,
+    states: Any,
+    count: int,
+    first: int,
+    last: int,
 ) -> ExchangeDifference:
     """Evaluate the states from band ``first`` up to, not including, ``last``.
 
@@ -73,8 +84,8 @@ def exchange_difference(
         Of :func:`occupied_on`: the states that are exchanged with.
     functional
         ``"PBE"`` or ``"PBEsol"``, that of the ground state.
-    states
-        Of :func:`states_at`.
+    states, count
+        Of :func:`states_at`, the first ``count`` points of which are evaluated.
     """
     from gpaw.new.pw.nschse import NonSelfConsistentHybridXCCalculator, nsc_corrections
 
@@ -86,8 +97,10 @@ def exchange_difference(
         dft.density, dft.pot_calc, EXCHANGE[functional]
     )
     waves = states.dft.ibzwfs
-    energies, exact = hybrid.calculate(waves, first, last)
-    return ExchangeDifference(energies[0], (exact - energies)[0], _hubbard(dft, waves, first, last))
+    energies, exact = hybrid.calculate(waves, first, last, range(count))
+    return ExchangeDifference(
+        energies[0], (exact - energies)[0], _hubbard(dft, waves, count, first, last)
+    )
 
 
 def spherical_coulomb(cell: np.ndarray, size: Sequence[int]) -> Callable[[Any], np.ndarray]:
@@ -108,16 +121,16 @@ def spherical_coulomb(cell: np.ndarray, size: Sequence[int]) -> Callable[[Any], 
     return potential
 
 
-def _hubbard(dft: Any, waves: Any, first: int, last: int) -> np.ndarray:
+def _hubbard(dft: Any, waves: Any, count: int, first: int, last: int) -> np.ndarray:
     from ase.units import Ha
 
-    found = np.zeros((len(waves.ibz), last - first))
+    found = np.zeros((count, last - first))
     for atom, density in dft.density.D_asii.items():
         setup = dft.setups[atom]
         if setup.hubbard_u is None:
             continue
         _, potential = setup.hubbard_u.calculate(setup, density)
-        for index in range(len(waves.ibz)):
+        for index in range(count):
             projections = waves._get_wfs(index, 0).P_ani[atom][first:last]
             found[index] += np.einsum(
                 "ni, ij, nj -> n", projections.conj(), potential[0], projections

@@ -305,15 +305,19 @@ def _edge_shifts(
     occupied = run.occupied
     first, last = max(occupied - EMPTY_BANDS, 0), occupied + EMPTY_BANDS
     with failures_named(f"exact exchange on the mesh {tuple(size)}"):
-        states = states_at(run.ground, [edges["valence"], edges["conduction"]], last)
+        direct = edges["valence"] == edges["conduction"]
+        points = [edges["valence"]] if direct else [edges["valence"], edges["conduction"]]
+        states = states_at(run.ground, points, last)
         mesh = occupied_on(run.ground, size, occupied)
-        found = exchange_difference(mesh, size, run.settings.functional, states, first, last)
+        found = exchange_difference(
+            mesh, size, run.settings.functional, states, len(points), first, last
+        )
     here = occupied - first
-    valence = found.energies[0, here - 1] - found.energies[0, :here] <= degeneracy
-    conduction = found.energies[1, here:] - found.energies[1, here] <= degeneracy
+    below, above = found.energies[0, :here], found.energies[-1, here:]
+    valence, conduction = below[-1] - below <= degeneracy, above - above[0] <= degeneracy
 
     def across(values: np.ndarray) -> float:
-        return float(values[1, here:][conduction].mean() - values[0, :here][valence].mean())
+        return float(values[-1, here:][conduction].mean() - values[0, :here][valence].mean())
 
     return {
         "exchange_shift": across(found.exchange),
