@@ -208,18 +208,26 @@ class SemilocalRun:
         """GPAW's calculator of the ground state, computed or read."""
         from gpaw import GPAW
 
-        path = self._given or self.steps.file("ground.gpw")
-        if self._given is None:
-            self.steps.run("ground", lambda: self._write_ground(path))
-            if not path.exists():
-                # Tidied away after an earlier run, which needed fewer steps than this one.
-                self._write_ground(path)
+        self._prepare()
+        path = self._given or self._path
+        if self._given is None and not path.exists():
+            # Tidied away after an earlier run, which needed fewer steps than this one.
+            self._write_ground()
         with failures_named("reading the ground state"):
             return GPAW(str(path), legacy_gpaw=False, txt=None)
 
-    def _write_ground(self, path: Path) -> dict[str, Any]:
+    @property
+    def _path(self) -> Path:
+        return self.steps.file("ground.gpw")
+
+    def _prepare(self) -> None:
+        """Compute the ground state unless it was; its cost counts in either case."""
+        if self._given is None:
+            self.steps.run("ground", self._write_ground)
+
+    def _write_ground(self) -> dict[str, Any]:
         log = self.steps.file("ground.log")
-        with atomic_path(path) as temporary:
+        with atomic_path(self._path) as temporary:
             return ground_state(self.cell, self.settings, self.settings.cutoff, temporary, log)
 
     @property
@@ -229,6 +237,7 @@ class SemilocalRun:
 
     def edges(self, mesh: Sequence[int]) -> dict[str, Any]:
         """Find gap and k points of the band edges on a mesh."""
+        self._prepare()
         name = "edges-" + "x".join(str(points) for points in mesh)
         return self.steps.run(name, lambda: self._edges(mesh))
 
@@ -272,10 +281,12 @@ def _converged(
     run: SemilocalRun, mesh: tuple[int, ...], settings: HybridSettings, fraction: float
 ) -> HybridGap:
     edges = run.edges(mesh)
-    sizes = [exchange_mesh(run.cell, density) for density in sorted(settings.densities)]
     history: list[dict[str, Any]] = []
     change = float("inf")
-    for size in dict.fromkeys(sizes):
+    for density in sorted(settings.densities):
+        size = exchange_mesh(run.cell, density)
+        if history and history[-1]["mesh"] == list(size):
+            continue
         name = "exchange-" + "x".join(str(points) for points in (*mesh, *size))
         compute = partial(_edge_shifts, run, edges, size, settings.degeneracy)
         found = run.steps.run(f"{name}-d{settings.degeneracy:g}", compute)
