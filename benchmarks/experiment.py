@@ -3,8 +3,8 @@
     python benchmarks/experiment.py $OPALIGN_DATA/gpaw_pbe/spectra.parquet
 
 Takes the campaign's spectra (IPA and RPA, relaxed cells) and those in
-``benchmarks/data/measured_crystals.parquet`` (the same settings, cells with measured lattice
-constants, chosen because their n and k were measured), further tables of spectra if any are named
+``benchmarks/data/measured_crystals.parquet`` (cells with measured lattice constants, chosen because
+their n and k were measured; for figures these come first), further tables if any are named
 with ``--table``, and predictions by the checkpoints of the repository for the same crystals. Every
 prediction says whether the model was trained on the crystal, on another of its formula, or on
 neither.
@@ -56,8 +56,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Path(scratch) / "gpaw_pbe.parquet"
         import_gpaw(arguments.campaign, campaign)
-        tables = [SpectraTable.open(path) for path in (campaign, EXTRA, *arguments.table)]
-        missing = without_measurement(tables[0])
+        tables = [SpectraTable.open(path) for path in (EXTRA, campaign, *arguments.table)]
+        missing = without_measurement(tables[1])
         computed = [
             crystal for table in tables for crystal in crystals_of(table, wanted=is_measured)
         ]

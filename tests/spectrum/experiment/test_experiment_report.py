@@ -23,8 +23,8 @@ def test_the_folder_holds_tables_and_a_figure_per_crystal(tmp_path, results, cry
         rows = list(csv.DictReader(stream))
     assert [row["scissor_eV"] for row in rows] == ["", "1.5"]
     text = (tmp_path / "out" / "experiment.md").read_text(encoding="utf-8")
-    assert "1 crystals measured over a sufficient range" in text
-    assert "ZnS, zinc blende" in text
+    assert "measured over a sufficient range, 1 spectra" in text
+    assert "| ZnS, zinc blende | made-1 |" in text
     assert "| 2.20 |" in text
 
 
@@ -32,7 +32,7 @@ def test_a_short_measurement_is_listed_apart_with_its_reason(results):
     from dataclasses import replace
 
     text = markdown([replace(results[0], sufficient=False, reason="ends early")], [])
-    assert "0 crystals measured over a sufficient range" in text
+    assert "measured over a sufficient range, 0 spectra" in text
     assert "- ZnS, zinc blende: ends early." in text
 
 

@@ -100,24 +100,24 @@ def markdown(comparisons: Sequence[Comparison], statics: Sequence[StaticComparis
         of_level = [one for one in comparisons if one.crystal.spectrum.level == level]
         full = [one for one in of_level if one.sufficient]
         short = [one for one in of_level if not one.sufficient]
-        lines += [f"## {level}: {len(full)} crystals measured over a sufficient range", ""]
+        lines += [f"## {level}: measured over a sufficient range, {len(full)} spectra", ""]
         lines += [*_spectra_table(full), "", *_summary(full), ""]
         if short:
-            lines += [f"### {level}: measured over too short a range, scored where it was", ""]
+            lines += [f"### {level}: measured over less, {len(short)} spectra", ""]
             lines += [*_spectra_table(short), ""]
             lines += [f"- {_name(one)}: {one.reason}." for one in sorted(short, key=_name)]
             lines += [""]
     for level in dict.fromkeys(one.crystal.spectrum.level for one in statics):
         chosen = [one for one in statics if one.crystal.spectrum.level == level]
-        lines += [f"## ε₁(0), {level}: {len(chosen)} crystals", "", *_static_table(chosen), ""]
+        lines += [f"## ε₁(0), {level}: {len(chosen)} spectra", "", *_static_table(chosen), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _spectra_table(comparisons: Sequence[Comparison]) -> list[str]:
     lines = [
-        "| crystal | measured / eV | Δ / eV | SC of Im ε | onset shift / eV | edge shift / eV "
+        "| crystal | id | measured / eV | Δ / eV | SC of Im ε | onset shift / eV | edge shift / eV "
         "| error of ε₁ | note |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in sorted(comparisons, key=_name):
         cells = [
@@ -134,7 +134,8 @@ def _spectra_table(comparisons: Sequence[Comparison]) -> list[str]:
         ]
         window = f"{one.score.window[0]:.2f}–{one.score.window[1]:.2f}"
         shift = _number(one.shift, "+.2f")
-        lines.append(f"| {_name(one)} | {window} | {shift} | {' | '.join(cells)} |")
+        head = f"{_name(one)} | {one.crystal.material_id}"
+        lines.append(f"| {head} | {window} | {shift} | {' | '.join(cells)} |")
     return lines
 
 
@@ -154,14 +155,14 @@ def _summary(comparisons: Sequence[Comparison]) -> list[str]:
         if len(pairs):
             low, high = np.median(pairs, axis=0)
             rows.append(f"| {name} | {len(pairs)} | {low:{form}} | {high:{form}} |")
-    return ["| over crystals with both | crystals | as computed | after scissor |",
+    return ["| over spectra with both | spectra | as computed | after scissor |",
             "|---|---|---|---|", *rows]  # fmt: skip
 
 
 def _static_table(comparisons: Sequence[StaticComparison]) -> list[str]:
     lines = [
-        "| crystal | measured | as computed | after scissor | certainty | note |",
-        "|---|---|---|---|---|---|",
+        "| crystal | id | measured | as computed | after scissor | certainty | note |",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in sorted(comparisons, key=lambda one: (one.measured.formula, one.crystal.spacegroup)):
         orientation = one.measured.orientation
@@ -170,7 +171,8 @@ def _static_table(comparisons: Sequence[StaticComparison]) -> list[str]:
             NONE if one.corrected is None else f"{one.corrected:.2f} ({one.corrected_error:+.0%})"
         )
         lines.append(
-            f"| {one.measured.formula}, {one.measured.phase}{side} | {one.measured.static:.2f} "
+            f"| {one.measured.formula}, {one.measured.phase}{side} | {one.crystal.material_id} "
+            f"| {one.measured.static:.2f} "
             f"| {one.computed:.2f} ({one.error:+.0%}) | {after} | {one.measured.certainty} "
             f"| {one.crystal.known} |"
         )
