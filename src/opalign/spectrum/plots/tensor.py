@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opalign.errors import SpectrumError
-from opalign.spectrum.formats.csv import COMPONENTS
+from opalign.spectrum.formats.components import COMPONENTS
 from opalign.spectrum.optical import OpticalSpectrum
 from opalign.spectrum.plots.panels import draw_visible
 from opalign.spectrum.plots.style import (
