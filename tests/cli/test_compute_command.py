@@ -130,7 +130,7 @@ def test_ctrl_c_says_how_to_go_on(config, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     compute("plan", config, "-o", tmp_path / "out")
-    monkeypatch.setattr("opalign.firstprinciples.campaign.run_pool", interrupted)
+    monkeypatch.setattr("opalign.firstprinciples.campaign_run.run_pool", interrupted)
     result = compute("run", tmp_path / "out")
     assert result.exit_code == 130
     assert f"opalign compute run {tmp_path / 'out'}" in result.output

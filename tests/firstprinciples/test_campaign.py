@@ -12,28 +12,17 @@ from pathlib import Path
 import pytest
 
 from opalign.errors import ConfigurationError, StorageError
-from opalign.firstprinciples.campaign import (
-    Campaign,
-    open_campaign,
-    plan_campaign,
-    retry,
-    run_campaign,
-)
+from opalign.firstprinciples.campaign import Campaign, open_campaign, plan_campaign
 from opalign.firstprinciples.campaign_config import (
     parse_campaign,
     read_campaign,
     with_overrides,
     write_campaign,
 )
+from opalign.firstprinciples.campaign_run import retry, run_campaign
 from opalign.firstprinciples.campaign_status import campaign_status
-from opalign.firstprinciples.jobs import (
-    LOCK_FILE,
-    JobState,
-    content_key,
-    job_lock,
-    read_state,
-    write_state,
-)
+from opalign.firstprinciples.job_state import LOCK_FILE, JobState, job_lock, read_state, write_state
+from opalign.firstprinciples.jobs import content_key
 
 from .conftest import magnesia, planned, table_of
 from .engines.fake_engine import OUTCOMES
@@ -219,8 +208,12 @@ def test_failures_are_retried_by_reason(tmp_path):
     run_campaign(opened)
     assert states_of(opened)["m2"].status == "done"
     assert opened.plan.jobs[2].key != campaign.plan.jobs[2].key
-    # The old job keeps its record.
+    # The old job keeps its record, and a new plan knows of the retry.
     assert read_state(campaign.job_folder(campaign.plan.jobs[2])).reason == "crashed"
+    again = plan_campaign(opened.config, opened.folder)
+    assert [job.key for job in again.plan.jobs] == [job.key for job in opened.plan.jobs]
+    used = sum(state.seconds for state in [*opened.states(), *campaign.states()[2:3]])
+    assert campaign_status(opened).wall_hours == pytest.approx(used / 3600)
 
 
 def test_a_retry_changes_settings_of_the_engine_alone(tmp_path):
@@ -279,6 +272,15 @@ def test_filters_count_and_cost_limits(tmp_path):
     assert {"symmetry and size", "expected cost"} <= {
         each["rule"] for each in campaign.plan.funnel["rejections"]
     }
+
+
+def test_what_the_engine_refuses_is_counted_and_stops_nothing(tmp_path):
+    campaign = planned(tmp_path, count=3, refused=(1,))
+    assert [job.identifier for job in campaign.plan.jobs] == ["m0", "m2"]
+    assert campaign.plan.funnel["rejections"] == [
+        {"id": "m1", "rule": "expected cost", "reason": "no potential for it"}
+    ]
+    assert campaign.plan.funnel["steps"][-1]["entered"] == 3
 
 
 def test_configurations_round_trip(tmp_path):

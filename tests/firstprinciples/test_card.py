@@ -6,7 +6,7 @@ from opalign.errors import ConfigurationError
 from opalign.firstprinciples.campaign_cost import fit_cost
 from opalign.firstprinciples.card import write_card
 from opalign.firstprinciples.export import export_campaign
-from opalign.firstprinciples.jobs import Attempt, JobState, write_state
+from opalign.firstprinciples.job_state import Attempt, JobState, write_state
 
 from .engines.fake_engine import result_of
 from .test_export import finished

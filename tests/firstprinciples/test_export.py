@@ -4,17 +4,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from opalign.crystal.convert import to_structure
+from opalign.dataset.filters import FilterSettings, filter_table
 from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError
 from opalign.firstprinciples.export import export_campaign
-from opalign.firstprinciples.jobs import (
+from opalign.firstprinciples.job_state import (
     Attempt,
     JobState,
     load_result,
     read_state,
-    write_job,
     write_state,
 )
+from opalign.firstprinciples.jobs import write_job
 from opalign.spectrum.grid import EnergyGrid
 
 from .conftest import planned
@@ -35,8 +37,6 @@ def finished(folder, results):
             continue
         place = campaign.job_folder(job)
         write_job(place, job)
-        from opalign.crystal.convert import to_structure
-
         make(to_structure(job.structure, "test")).save(place / "result")
         write_state(place, STATE)
     return campaign
@@ -107,6 +107,17 @@ def test_flags_are_listed_and_counted(tmp_path):
     assert "rpa_f_sum" in export.flags
 
 
+def test_the_filters_of_tables_understand_the_flags(tmp_path):
+    def unsound(structure):
+        result = result_of(structure)
+        return replace(result, epsilon={**result.epsilon, "rpa": result.epsilon["rpa"] * 1.5})
+
+    export_campaign(finished(tmp_path, [result_of, unsound]), tmp_path / "t.parquet")
+    settings = FilterSettings(flag_column="quality_flags", unique=False)
+    funnel = filter_table(SpectraTable.open(tmp_path / "t.parquet"), None, settings)
+    assert funnel.kept == (0,)
+
+
 def test_negative_absorption_is_flagged_and_stored_as_none(tmp_path):
     def negative(structure):
         result = result_of(structure)
@@ -156,6 +167,30 @@ def test_levels_of_most_results_make_the_table(tmp_path):
     assert export.rows == 1
     with pytest.raises(ConfigurationError, match="no result has the level 'gw'"):
         export_campaign(campaign, tmp_path / "t.parquet", levels=["gw"])
+
+
+def test_corrected_spectra_are_exported_where_there_are_any(tmp_path):
+    campaign = finished(tmp_path, [result_of, result_of])
+    for job, energy in zip(campaign.plan.jobs, (-10.0, -11.0), strict=True):
+        place = campaign.job_folder(job)
+        result = load_result(place)
+        corrected = replace(
+            result,
+            total_energy=energy,
+            epsilon={**result.epsilon, "rpa_corrected": result.epsilon["rpa"]},
+            scalars={**result.scalars, "corrected_gap_eV": 3.5},
+            seconds={**result.seconds, "hybrid-exchange": 7.0},
+            provenance={**result.provenance, "hybrid": {"key": ""}},
+        )
+        corrected.save(place / "corrected")
+    export = export_campaign(campaign, tmp_path / "t.parquet")
+    # The second correction is one of another result.
+    assert export.rows == 1
+    assert export.left_out == (("m1", "has no level rpa_corrected"),)
+    table = SpectraTable.open(tmp_path / "t.parquet")
+    assert list(table.levels) == ["ipa", "rpa", "rpa_corrected"]
+    assert table.scalar("corrected_gap_eV").tolist() == [3.5]
+    assert table.scalar("core_seconds").tolist() == [15.0]
 
 
 def test_another_grid_is_left_out(tmp_path):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from opalign.errors import MissingExtraError
-from opalign.firstprinciples.campaign import run_campaign
+from opalign.firstprinciples.campaign_run import run_campaign
 from opalign.firstprinciples.flow import campaign_flows, check_material, material_flow
 
 from .conftest import planned

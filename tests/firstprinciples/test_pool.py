@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from opalign.firstprinciples.jobs import (
+from opalign.firstprinciples.job_state import (
     Attempt,
     JobState,
     job_lock,
     read_state,
     settled_state,
-    write_job,
     write_state,
 )
+from opalign.firstprinciples.jobs import write_job
 from opalign.firstprinciples.pool import WORKER_DIED, run_pool
 
 from .conftest import planned

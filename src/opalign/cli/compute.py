@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import signal
 import time
@@ -22,12 +23,25 @@ from opalign.cli.common import (
 from opalign.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from opalign.firstprinciples.campaign import Campaign, Progress
+    from opalign.firstprinciples.campaign import Campaign
+    from opalign.firstprinciples.campaign_run import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Compute spectra from first principles: plan, run, look on, export.",
 )
+
+
+@app.callback()
+def require_processes() -> None:
+    """Refuse where processes cannot be forked and limited, as on Windows."""
+    if importlib.util.find_spec("fcntl") is None:
+        raise ConfigurationError(
+            "campaigns need a system with fork and file locks",
+            expected="Linux or macOS",
+            cure="on Windows use its subsystem for Linux",
+        )
+
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_default=False)]
 Settings = Annotated[
@@ -108,8 +122,9 @@ def run(
     ] = None,
 ) -> None:
     """Compute what is not computed yet; stop with Ctrl-C, go on with the same command."""
-    from opalign.firstprinciples.campaign import open_campaign, run_campaign
-    from opalign.firstprinciples.campaign import retry as let_retry
+    from opalign.firstprinciples.campaign import open_campaign
+    from opalign.firstprinciples.campaign_run import retry as let_retry
+    from opalign.firstprinciples.campaign_run import run_campaign
 
     given = settings or []
     limits = [text for text in given if text.startswith("limits.")]
@@ -230,7 +245,7 @@ def _print_status(campaign: Campaign) -> None:
         console.print(f"at work: {', '.join(found.running)}", markup=False)
     used = f"{found.core_hours:.2f} core hours used"
     if found.hours_left is not None and found.hours_left > 0.0:
-        used += f", about {found.hours_left:.2f} to go"
+        used += f", about {found.hours_left:.2f} hours of one worker to go"
     console.print(used, markup=False)
 
 

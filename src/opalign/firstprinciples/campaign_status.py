@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from opalign.firstprinciples.campaign import Campaign
-from opalign.firstprinciples.jobs import LOCK_FILE, Job, JobState, job_lock
+from opalign.firstprinciples.campaign import JOBS_FOLDER, Campaign
+from opalign.firstprinciples.job_state import LOCK_FILE, Attempt, JobState, job_lock, read_state
+from opalign.firstprinciples.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class CampaignStatus:
     failures
         In the order of the plan.
     core_hours
-        Processor hours of all attempts, wasted ones included.
+        Processor hours of all attempts in the folder, failed ones and earlier plans included.
     wall_hours
-        Sum of the wall-clock hours of all attempts.
+        The same by the clock: hours of one worker.
     hours_left
-        Core hours that the waiting jobs take, by measured against expected cost; None before the
-        first job ended.
+        Hours of one worker that the waiting jobs take, by measured against expected cost; None
+        before the first job ended.
     """
 
     total: int
@@ -81,7 +82,7 @@ def campaign_status(campaign: Campaign) -> CampaignStatus:
         for job, state in pairs
         if state.status == "failed"
     )
-    attempts = [attempt for _, state in pairs for attempt in state.attempts]
+    attempts = _all_attempts(campaign)
     return CampaignStatus(
         total=len(pairs),
         states={kind: kinds.get(kind, 0) for kind in ("done", "failed", "running", "waiting")},
@@ -99,6 +100,12 @@ def _is_live(campaign: Campaign, job: Job, state: JobState) -> bool:
         return False
     with job_lock(campaign.job_folder(job) / LOCK_FILE) as free:
         return not free
+
+
+def _all_attempts(campaign: Campaign) -> list[Attempt]:
+    folder = campaign.folder / JOBS_FOLDER
+    jobs = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [attempt for job in jobs for attempt in read_state(job).attempts]
 
 
 def _hours_left(pairs: list[tuple[Job, JobState]]) -> float | None:

@@ -33,10 +33,11 @@ CORES = {1_000: 128, 10_000: 1_024}
 PARTS = (
     ("Band gap", "band_gap_eV", "eV"),
     ("Direct gap", "direct_gap_eV", "eV"),
+    ("Corrected gap", "corrected_gap_eV", "eV"),
     ("Onset", "{level}_onset_eV", "eV"),
     ("Static ε", "{level}_static_epsilon", ""),
 )
-"""Name, column and unit of the distributions."""
+"""Name, column and unit of the distributions; a column that a table lacks is passed over."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,9 @@ def _distributions(table: SpectraTable) -> list[Distribution]:
     found = []
     for name, column, unit in PARTS:
         for level in table.levels if "{level}" in column else ("",):
-            values = table.scalar(column.format(level=level))
+            if (place := column.format(level=level)) not in table.schema.scalars:
+                continue
+            values = table.scalar(place)
             found.append(Distribution(name, unit, level, values[np.isfinite(values)]))
     return found
 

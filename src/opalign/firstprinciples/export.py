@@ -25,8 +25,10 @@ from opalign.dataset.schema import (
 from opalign.dataset.write import write_table
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.firstprinciples.campaign import Campaign
+from opalign.firstprinciples.correction import load_corrected
 from opalign.firstprinciples.engine import EngineFailure, EngineResult
-from opalign.firstprinciples.jobs import Job, JobState, load_result, read_state, write_state
+from opalign.firstprinciples.job_state import JobState, load_result, read_state, write_state
+from opalign.firstprinciples.jobs import Job
 from opalign.firstprinciples.quality import (
     MEASURES,
     Quality,
@@ -52,7 +54,7 @@ _SCALARS = {
     "total_energy_eV": ScalarInfo(unit="eV", description="of the cell"),
     "num_sites": ScalarInfo(description="atoms in the cell"),
     "spacegroup_number": ScalarInfo(),
-    "core_seconds": ScalarInfo(unit="s", description="processor time of all attempts"),
+    "core_seconds": ScalarInfo(unit="s", description="processor time, failed attempts too"),
 }
 _LISTS = {
     "pdos_channels": ListInfo(kind="string", description="element-l names of pdos_per_eV"),
@@ -242,6 +244,10 @@ def _results(
             damaged.append((job.identifier, f"{failure.detail}; it is computed again"))
             write_state(folder, replace(state, status="waiting"))
             continue
+        corrected = load_corrected(folder)
+        # A correction of an earlier result says nothing about this one.
+        if corrected is not None and corrected.total_energy == result.total_energy:
+            result = corrected
         yield job, state, result
 
 
@@ -257,7 +263,7 @@ def _row(
         "total_energy_eV": result.total_energy,
         "num_sites": float(len(structure)),
         "spacegroup_number": float(_spacegroup(structure)),
-        "core_seconds": sum(attempt.cpu_seconds for attempt in state.attempts),
+        "core_seconds": _core_seconds(state, result),
         "quality_flags": list(quality.flags),
         "provenance": json.dumps(_provenance(job, result), ensure_ascii=False, sort_keys=True),
         **{_column(name): value for name, value in result.scalars.items()},
@@ -271,6 +277,12 @@ def _row(
             row[spectrum_column(level, "re", component)] = tensor[:, i, j].real
             row[spectrum_column(level, "im", component)] = tensor[:, i, j].imag
     return row
+
+
+def _core_seconds(state: JobState, result: EngineResult) -> float:
+    """Processor time of all attempts, and of a correction that was made afterwards."""
+    later = sum(value for name, value in result.seconds.items() if name.startswith("hybrid-"))
+    return later + sum(attempt.cpu_seconds for attempt in state.attempts)
 
 
 def _densities(result: EngineResult) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from opalign.errors import MissingExtraError
 from opalign.firstprinciples.campaign import Campaign
 from opalign.firstprinciples.engine import EngineFailure
-from opalign.firstprinciples.jobs import Job, load_result, read_state, settled_state, write_job
+from opalign.firstprinciples.job_state import load_result, read_state, settled_state
+from opalign.firstprinciples.jobs import Job, write_job
 from opalign.firstprinciples.pool import run_pool
 from opalign.firstprinciples.quality import check_result
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from opalign.firstprinciples.jobs import Attempt, settled_state, write_state
+from opalign.firstprinciples.job_state import Attempt, settled_state, write_state
 from opalign.firstprinciples.worker import GRACE_SECONDS, LOCK_WAIT_SECONDS, Order, now
 
 THREADS = {

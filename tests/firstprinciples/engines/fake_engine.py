@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from opalign.errors import StructureError
 from opalign.firstprinciples.engine import EngineFailure, EngineResult
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
@@ -49,6 +50,8 @@ class FakeSettings(BaseModel):
     #: File to which every start and every step is written.
     journal: str = ""
     strength: float = 1.0
+    #: Materials that the engine cannot even estimate.
+    refused: tuple[int, ...] = ()
 
 
 class FakeEngine:
@@ -58,6 +61,8 @@ class FakeEngine:
         self.settings = settings
 
     def expected_seconds(self, structure):
+        if number(structure) in self.settings.refused:
+            raise StructureError("no potential for it")
         return float(structure.lattice.a)
 
     def run(self, structure, folder):
@@ -116,8 +121,6 @@ def _metal(structure, settings):
 
 
 def _unsupported(structure, settings):
-    from opalign.errors import StructureError
-
     raise StructureError("not this one")
 
 
