@@ -20,8 +20,7 @@ from opalign.errors import ConfigurationError, SpectrumError
 from opalign.files import write_text
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.formats.columns import MAXIMUM_ROWS
-from opalign.spectrum.formats.components import COMPONENTS
-from opalign.spectrum.formats.components import tensor_from_components
+from opalign.spectrum.formats.components import COMPONENTS, tensor_from_components
 from opalign.spectrum.formats.result import ReadOptions, SpectrumFile, level_unknown
 from opalign.spectrum.formats.sampling import sample
 from opalign.spectrum.formats.source import read_text
