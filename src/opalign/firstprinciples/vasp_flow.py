@@ -21,7 +21,8 @@ from opalign.errors import ConfigurationError
 from opalign.firstprinciples.engine import EngineResult
 from opalign.firstprinciples.gpaw_response import as_lists, from_lists
 from opalign.firstprinciples.gpaw_structure import check_electrons, standard_cell
-from opalign.firstprinciples.jobs import RESULT_FOLDER, read_state
+from opalign.firstprinciples.job_state import read_state
+from opalign.firstprinciples.jobs import RESULT_FOLDER
 from opalign.firstprinciples.vasp_failures import require_atomate2
 from opalign.firstprinciples.vasp_results import (
     Runs,
