@@ -8,7 +8,6 @@ from opalign.lazy import lazy_names
 
 if TYPE_CHECKING:
     from opalign.spectrum.analysis import OpticsConfig, analyse
-    from opalign.spectrum.birefringence import birefringence
     from opalign.spectrum.broadening import Broadening
     from opalign.spectrum.formats import read_spectra, write_spectrum
     from opalign.spectrum.grid import EnergyGrid
@@ -29,7 +28,6 @@ _HOMES = {
     "OpticsConfig": "analysis",
     "Oscillator": "kramers_kronig",
     "analyse": "analysis",
-    "birefringence": "birefringence",
     "imaginary_from_real": "kramers_kronig",
     "onset_energy": "onset",
     "plot_spectrum": "plot",
@@ -50,7 +48,6 @@ __all__ = [
     "OpticsConfig",
     "Oscillator",
     "analyse",
-    "birefringence",
     "imaginary_from_real",
     "onset_energy",
     "plot_spectrum",
