@@ -22,7 +22,9 @@ from opalign.firstprinciples.vasp_results import result_from_folder
 from opalign.firstprinciples.vasp_settings import VaspSettings, study_settings
 
 if TYPE_CHECKING:
-    import jobflow
+    from jobflow.core.flow import Flow
+    from jobflow.core.job import Job
+    from jobflow.core.store import JobStore
     from pymatgen.core.structure import Structure
 
 __all__ = ["VaspEngine", "VaspSettings", "result_from_folder", "study_settings", "vasp_flow"]
@@ -111,9 +113,9 @@ def vasp_commands() -> dict[str, str]:
     return {"vasp_cmd": leashed(found.VASP_CMD), "vasp_gamma_cmd": leashed(found.VASP_GAMMA_CMD)}
 
 
-def _run_flow(flow: jobflow.Flow, steps: Steps, runs: Path) -> dict[str, Any]:
+def _run_flow(flow: Flow, steps: Steps, runs: Path) -> dict[str, Any]:
     """Run the jobs of a flow that no step is kept of, and return the output of the last."""
-    from jobflow import JobStore
+    from jobflow.core.store import JobStore
     from maggma.stores import MemoryStore
     from monty.json import jsanitize
 
@@ -129,7 +131,7 @@ def _run_flow(flow: jobflow.Flow, steps: Steps, runs: Path) -> dict[str, Any]:
     return outputs[COLLECT]
 
 
-def _runner(job: jobflow.Job, store: jobflow.JobStore, folder: Path) -> Callable[[], dict]:
+def _runner(job: Job, store: JobStore, folder: Path) -> Callable[[], dict]:
     def run() -> dict[str, Any]:
         from monty.json import jsanitize
 

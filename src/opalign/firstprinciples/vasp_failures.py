@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from opalign.firstprinciples.engine import EngineFailure, FailureReason
 
 CURE_COMMAND = "set ATOMATE2_VASP_CMD, or VASP_CMD in ~/.atomate2.yaml, to the command of VASP 5.4+"
 CURE_POTENTIALS = "set PMG_VASP_PSP_DIR in ~/.pmgrc.yaml to the folder of VASP's PAW potentials"
+_PARSER = "get_vasp_task_document"
+"""Function of atomate2 that reads what VASP wrote; damaged files fail in it in every way."""
 _LOGS = ("vasp.out", "std_err.txt")
 _LAST_LINES = 5
 
@@ -43,7 +47,8 @@ def failures_named(step: str, folder: Path) -> Iterator[None]:
     except MemoryError as error:
         raise EngineFailure("out of memory", f"{step}: {error}") from error
     except CustodianError as error:
-        said = f"{step}: {error}{_last_words(folder)}"
+        mended = _mended(folder)
+        said = f"{step}: {error}{mended}{_last_words(folder)}"
         raise EngineFailure(_reason(said), said) from error
     except Exception as error:
         said = f"{type(error).__name__}: {error}"[:300]
@@ -52,7 +57,9 @@ def failures_named(step: str, folder: Path) -> Iterator[None]:
         if "was not successful" in said:
             # atomate2's words for loops that ended at NELM or NSW.
             raise EngineFailure("not converged", f"{step}: {error}") from error
-        raise EngineFailure("crashed", f"{step}: {said}{_last_words(folder)}") from error
+        places = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+        reason: FailureReason = "bad output" if _PARSER in places else "crashed"
+        raise EngineFailure(reason, f"{step}: {said}{_last_words(folder)}") from error
 
 
 def _reason(said: str) -> FailureReason:
@@ -64,6 +71,16 @@ def _reason(said: str) -> FailureReason:
     if any(word in plain for word in ("out of memory", "oom-kill", "cannot allocate")):
         return "out of memory"
     return "crashed"
+
+
+def _mended(folder: Path) -> str:
+    """Return what custodian tried to mend last; its own message says only that it gave up."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        runs = json.loads((folder / "custodian.json").read_text(encoding="utf-8"))
+        errors = [error for each in runs[-1]["corrections"] for error in each["errors"]]
+        if errors:
+            return f"; last error: {', '.join(str(error) for error in errors[-3:])}"
+    return ""
 
 
 def _last_words(folder: Path) -> str:

@@ -16,6 +16,10 @@ from opalign.spectrum.formats.source import iterate_lines
 if TYPE_CHECKING:
     from pymatgen.io.vasp.outputs import Vasprun
 
+PDOS_ENERGIES = np.linspace(-10.0, 10.0, 401)
+"""eV from the valence-band maximum."""
+PDOS_WIDTH = 0.1
+"""Gaussian σ of the densities of states, eV."""
 _COMPRESSED = r"(\.gz|\.GZ|\.bz2|\.xz)?$"
 _CORES = re.compile(r"running on\s+(\d+)\s+total cores|running\s+(\d+)\s+mpi-ranks")
 _ELAPSED = re.compile(r"Elapsed time \(sec\):\s*([\d.]+)")
@@ -109,7 +113,7 @@ def eigenvalues(run: Vasprun) -> np.ndarray:
     found: dict[Any, np.ndarray] = run.eigenvalues or {}
     if not found:
         raise EngineFailure("bad output", "there are no eigenvalues", where=str(run.filename))
-    return np.stack([values[:, :, 0] for _, values in sorted(found.items(), reverse=True)])
+    return np.stack([values[:, :, 0] for values in found.values()])
 
 
 def band_edges(run: Vasprun) -> tuple[float, float, float]:
@@ -137,3 +141,21 @@ def band_edges(run: Vasprun) -> tuple[float, float, float]:
     valence, conduction = values[:, :, :occupied].max(axis=2), values[:, :, occupied:].min(axis=2)
     direct = float((conduction - valence).min())
     return float(valence.max()), float(conduction.min()), direct
+
+
+def projected_densities(run: Vasprun, valence_maximum: float) -> dict[str, np.ndarray]:
+    """Densities of states by element and l, such as ``O-p``, on ``PDOS_ENERGIES``.
+
+    States per eV and cell, both spins; empty where the run was without LORBIT.
+    """
+    if not run.pdos:
+        return {}
+    complete = run.complete_dos
+    energies = complete.energies - valence_maximum
+    found = {}
+    for element in run.final_structure.composition.elements:
+        for shell, density in complete.get_element_spd_dos(element).items():
+            smeared = sum(density.get_smeared_densities(PDOS_WIDTH).values())
+            name = f"{element.symbol}-{shell.name}"
+            found[name] = np.interp(PDOS_ENERGIES, energies, smeared, left=0.0, right=0.0)
+    return found

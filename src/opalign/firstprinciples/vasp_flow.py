@@ -18,7 +18,7 @@ import numpy as np
 
 from opalign.crystal.convert import to_structure
 from opalign.errors import ConfigurationError
-from opalign.firstprinciples.engine import EngineResult
+from opalign.firstprinciples.engine import EngineFailure, EngineResult
 from opalign.firstprinciples.gpaw_response import as_lists, from_lists
 from opalign.firstprinciples.gpaw_structure import check_electrons, standard_cell
 from opalign.firstprinciples.job_state import read_state
@@ -34,7 +34,7 @@ from opalign.firstprinciples.vasp_settings import VaspSettings
 from opalign.spectrum.grid import EnergyGrid
 
 if TYPE_CHECKING:
-    import jobflow
+    from jobflow.core.flow import Flow
     from pymatgen.core.structure import Structure
 
     from opalign.firstprinciples.campaign import Campaign
@@ -49,7 +49,7 @@ def vasp_flow(
     folder: str | Path | None = None,
     name: str | None = None,
     run_vasp_kwargs: Mapping[str, Any] | None = None,
-) -> jobflow.Flow:
+) -> Flow:
     """Return the flow of one material; its output is the document of *collect*.
 
     Parameters
@@ -72,7 +72,8 @@ def vasp_flow(
         atomate2 is not installed.
     """
     require_atomate2()
-    from jobflow import Flow, Job
+    from jobflow.core.flow import Flow
+    from jobflow.core.job import Job
 
     from opalign.firstprinciples.vasp_inputs import makers
 
@@ -117,7 +118,7 @@ def vasp_flow(
 
 def campaign_vasp_flows(
     campaign: Campaign, identifiers: Collection[str] | None = None
-) -> list[jobflow.Flow]:
+) -> list[Flow]:
     """Return the flow of every job of a VASP campaign that waits, one queue job for every step.
 
     Their results are saved where ``opalign compute status`` and ``export`` look for them.
@@ -159,9 +160,18 @@ def exchange_fraction(folder: str, settings: Mapping[str, Any]) -> dict[str, flo
     """Return ε∞ of a response and the exchange fraction of the hybrid that belongs to it.
 
     1/ε∞: J. H. Skone, M. Govoni and G. Galli, Phys. Rev. B 89, 195112 (2014).
+
+    Raises
+    ------
+    EngineFailure
+        ``"bad output"``, if ε∞ ≤ 1.
     """
     chosen = VaspSettings.model_validate(settings)
     dielectric = epsilon_infinity(local_path(folder), chosen)
+    if dielectric <= 1.0:
+        raise EngineFailure(
+            "bad output", f"ε∞ is {dielectric:.3f}, which screens nothing", where=folder
+        )
     return {
         "epsilon_infinity": dielectric,
         "exchange_fraction": chosen.exchange_fraction or 1.0 / dielectric,

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from atomate2.vasp.jobs.base import BaseVaspMaker, vasp_job
+from atomate2 import SETTINGS
+from atomate2.common.files import gzip_output_folder
+from atomate2.vasp.files import copy_vasp_outputs, write_vasp_input_set
+from atomate2.vasp.jobs.base import BaseVaspMaker
 from atomate2.vasp.jobs.core import NonSCFMaker, RelaxMaker, StaticMaker
-from atomate2.vasp.run import DEFAULT_HANDLERS
+from atomate2.vasp.run import DEFAULT_HANDLERS, run_vasp
 from atomate2.vasp.sets.base import VaspInputGenerator
 from atomate2.vasp.sets.core import NonSCFSetGenerator, RelaxSetGenerator, StaticSetGenerator
 from custodian.vasp.handlers import NonConvergingErrorHandler, UnconvergedErrorHandler
+from jobflow.core.job import job
 from pymatgen.core.periodic_table import Element
 from pymatgen.io.vasp.inputs import Kpoints
 
@@ -24,7 +28,6 @@ from opalign.firstprinciples.gpaw_structure import StandardCell
 from opalign.firstprinciples.vasp_settings import Step, VaspSettings
 
 if TYPE_CHECKING:
-    from jobflow import Response
     from pymatgen.core.structure import Structure
 
 _FUNCTIONALS = {"PBE": "PE", "PBEsol": "PS"}
@@ -94,19 +97,31 @@ class HybridSetGenerator(VaspInputGenerator):
 
 @dataclass
 class HybridMaker(BaseVaspMaker):
-    """Job of :class:`HybridSetGenerator`; the exchange fraction may come from another job."""
+    """Job of :class:`HybridSetGenerator`; the exchange fraction may come from another job.
+
+    Its output is ``{"dir_name": …}`` alone: atomate2's document is one of a self-consistent run,
+    with forces and a judgement on convergence, of which one evaluation has neither.
+    """
 
     name: str = "hybrid"
-    input_set_generator: VaspInputGenerator = field(default_factory=HybridSetGenerator)
+    input_set_generator: HybridSetGenerator = field(default_factory=HybridSetGenerator)
 
-    @vasp_job
+    @job
     def make(
-        self, structure: Structure, prev_dir: str | Path | None, exchange_fraction: float
-    ) -> Response:
+        self, structure: Structure, prev_dir: str | Path, exchange_fraction: float
+    ) -> dict[str, str]:
         """Run with the orbitals that lie in ``prev_dir``."""
         # Known only when the job runs: by then the reference to another job is resolved.
         self.input_set_generator.exchange_fraction = float(exchange_fraction)
-        return super().make.original(self, structure, prev_dir)
+        copy_vasp_outputs(prev_dir, **self.copy_vasp_kwargs)
+        write = {"from_prev": True, **self.write_input_set_kwargs}
+        write_vasp_input_set(structure, self.input_set_generator, **write)
+        run_vasp(**self.run_vasp_kwargs)
+        folder = Path.cwd()
+        # Orbitals of other jobs have done their work here.
+        (folder / "WAVECAR").unlink(missing_ok=True)
+        gzip_output_folder(folder, SETTINGS.VASP_ZIP_FILES, ["INCAR", "OUTCAR", "vasprun.xml"])
+        return {"dir_name": str(folder)}
 
 
 @dataclass(frozen=True)
@@ -174,10 +189,8 @@ def makers(
         hybrid=HybridMaker(
             input_set_generator=HybridSetGenerator(**common("hybrid", settings.scf_density)),
             copy_vasp_kwargs={"additional_vasp_files": ["WAVECAR"]},
-            task_document_kwargs=dict(_SHORT_DOCUMENT),
             # One evaluation is never converged in the sense of a loop.
             run_vasp_kwargs={"handlers": lenient, **run},
-            stop_children_kwargs={"handle_unsuccessful": False},
         ),
     )
 

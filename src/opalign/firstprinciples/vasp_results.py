@@ -18,10 +18,12 @@ import numpy as np
 from opalign.errors import SpectrumError
 from opalign.firstprinciples.engine import EngineFailure, EngineResult
 from opalign.firstprinciples.vasp_files import (
+    PDOS_ENERGIES,
     band_edges,
     find_file,
     magnetic_moment,
     processor_seconds,
+    projected_densities,
     read_run,
 )
 from opalign.firstprinciples.vasp_settings import VaspSettings
@@ -38,10 +40,6 @@ if TYPE_CHECKING:
 
 MAGNETIC = 0.1
 """μ_B above which an atom or a cell carries a moment."""
-PDOS_ENERGIES = np.linspace(-10.0, 10.0, 401)
-"""eV from the valence-band maximum."""
-PDOS_WIDTH = 0.1
-"""Gaussian σ of the densities of states, eV."""
 TETRAHEDRA = {-5: "linear tetrahedra, Blöchl's corrections", -4: "linear tetrahedra"}
 
 
@@ -134,6 +132,7 @@ def result_from_runs(runs: Runs, settings: VaspSettings) -> EngineResult:
             "exchange_fraction": hybrid["exchange_fraction"],
             "hybrid_shift_eV": hybrid["shift_eV"],
             "corrected_gap_eV": gap + hybrid["shift_eV"],
+            "corrected_direct_gap_eV": direct + hybrid["shift_eV"],
         }
         if hybrid["shift_eV"] >= 0.0:
             epsilon["ipa_corrected"] = _corrected(spectrum, hybrid["shift_eV"], direct)
@@ -249,24 +248,6 @@ def hybrid_shift(ground: Vasprun, hybrid: Vasprun) -> dict[str, Any]:
         "irreducible_points": len(points),
         "mesh": [int(number) for number in hybrid.kpoints.kpts[0]],
     }
-
-
-def projected_densities(run: Vasprun, valence_maximum: float) -> dict[str, np.ndarray]:
-    """Densities of states by element and l, such as ``O-p``, on ``PDOS_ENERGIES``.
-
-    States per eV and cell, both spins; empty where the run was without LORBIT.
-    """
-    if not run.pdos:
-        return {}
-    complete = run.complete_dos
-    energies = complete.energies - valence_maximum
-    found = {}
-    for element in run.final_structure.composition.elements:
-        for shell, density in complete.get_element_spd_dos(element).items():
-            smeared = sum(density.get_smeared_densities(PDOS_WIDTH).values())
-            name = f"{element.symbol}-{shell.name}"
-            found[name] = np.interp(PDOS_ENERGIES, energies, smeared, left=0.0, right=0.0)
-    return found
 
 
 def _dielectric(folder: Path) -> SpectrumFile:
