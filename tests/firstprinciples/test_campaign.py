@@ -181,6 +181,16 @@ def test_a_job_that_was_cut_off_goes_on(tmp_path):
     assert states_of(campaign)["m0"].status == "done"
 
 
+def test_a_result_whose_process_died_before_it_could_report_counts(tmp_path):
+    journal = tmp_path / "journal"
+    campaign = planned(tmp_path, count=1, journal=str(journal))
+    run_campaign(campaign)
+    write_state(campaign.job_folder(campaign.plan.jobs[0]), JobState("running"))
+    run_campaign(campaign)
+    assert states_of(campaign)["m0"].status == "done"
+    assert journal_of(journal, "start")[0] == 1
+
+
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     campaign = planned(tmp_path, count=1)
     with job_lock(campaign.folder / LOCK_FILE) as free:

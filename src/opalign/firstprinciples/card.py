@@ -26,7 +26,7 @@ DISTRIBUTIONS_FILE = "distributions.png"
 COST_FILE = "cost.png"
 ESTIMATED_SIZES = (2, 4, 8, 16, 32)
 """Atoms for which larger campaigns are estimated."""
-REACH = 4
+REACH = 2
 """Sizes up to this many times the largest measured are estimated."""
 CORES = {1_000: 128, 10_000: 1_024}
 """Materials → cores of the cluster in the estimate."""
