@@ -7,6 +7,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from opalign.errors import ConfigurationError
+from opalign.firstprinciples import gpaw_semilocal
 from opalign.firstprinciples import hybrid as hybrid_module
 from opalign.firstprinciples.engine import EngineFailure
 from opalign.firstprinciples.gpaw_exchange import spherical_coulomb
@@ -180,13 +181,13 @@ def test_magnesia_against_the_pbe0_of_gpaw(tmp_path, monkeypatch):
     settings = HybridSettings(densities=(0.9, 1.8), tolerance=1.0)
     options = {"semilocal": CHEAP, "settings": settings, "edge_mesh": (4, 4, 4)}
     ground = []
-    keep = hybrid_module.ground_state
+    keep = gpaw_semilocal.ground_state
 
     def computed(*arguments):
         ground.append(arguments)
         return keep(*arguments)
 
-    monkeypatch.setattr(hybrid_module, "ground_state", computed)
+    monkeypatch.setattr(gpaw_semilocal, "ground_state", computed)
     found = hybrid_gap(rock_salt(), tmp_path / "work", **options)
     assert found.is_direct
     assert [entry["mesh"] for entry in found.history] == [[2, 2, 2], [4, 4, 4]]

@@ -21,9 +21,10 @@ from opalign.errors import ConfigurationError, StorageError
 from opalign.files import write_atomically, write_text
 from opalign.firstprinciples.gpaw_exchange import exchange_difference, occupied_on, states_at
 from opalign.firstprinciples.gpaw_failures import failures_named, require_gpaw
+from opalign.firstprinciples.gpaw_semilocal import SemilocalRun
 from opalign.firstprinciples.gpaw_settings import GpawSettings
 from opalign.firstprinciples.gpaw_setups import setups_for
-from opalign.firstprinciples.hybrid import HybridGap, SemilocalRun
+from opalign.firstprinciples.hybrid import HybridGap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,14 +157,11 @@ def band_structure(
         raise ConfigurationError(
             f"the hybrid's orbitals are of {hybrid.functional}", expected=semilocal.functional
         )
-    if num_points < 2 or empty < 1:
-        raise ConfigurationError(
-            f"{num_points} points and {empty} empty bands make no band structure",
-            expected="2 points and 1 empty band or more",
-        )
+    if empty < 1:
+        raise ConfigurationError(f"{empty} empty bands are none", expected="1 or more")
     with setups_for(semilocal.functional, structure.symbol_set):
         run = SemilocalRun(structure, Path(folder), semilocal)
-        path = run.cell.atoms().cell.bandpath(npoints=num_points)
+        path = _path(run, num_points)
         # The edges come last: they need not lie on the path, but energies count from them.
         points = np.vstack([path.kpts, hybrid.valence_point, hybrid.conduction_point])
         size = hybrid.history[-1]["mesh"] if scheme == "evaluated" else None
@@ -259,6 +257,17 @@ def plot_band_structure(
     if path is not None:
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
     return figure
+
+
+def _path(run: SemilocalRun, num_points: int) -> Any:
+    path = run.cell.atoms().cell.bandpath(npoints=num_points)
+    corners = len(path.get_linear_kpoint_axis()[2])
+    if num_points < 2 * corners:
+        raise ConfigurationError(
+            f"{num_points} points are too few for the {corners} corners of the path",
+            expected=f"{2 * corners} or more",
+        )
+    return path
 
 
 def _part(
