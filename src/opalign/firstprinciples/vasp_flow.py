@@ -80,7 +80,8 @@ def vasp_flow(
     settings = settings or VaspSettings()
     cell = standard_cell(structure)
     check_electrons(cell.structure)
-    make = makers(cell, settings, dict(run_vasp_kwargs or {}))
+    # atomate2 declares what its decorator returns by a function, which is no type.
+    make: Any = makers(cell, settings, dict(run_vasp_kwargs or {}))
     content = settings.model_dump(mode="json")
 
     jobs: list[Job] = []
