@@ -27,16 +27,19 @@ def spectrum(imaginary=None, oscillator=ABOVE):
     return OpticalSpectrum.from_imaginary(GRID, imaginary, "rpa", oscillator=oscillator)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("shift", [1.0, 0.337, -0.5, -1.21])
-def test_is_the_formula(shift):
-    shifted = scissor_shift(spectrum(), shift, gap=GAP, level="scissored")
+def test_is_the_formula(shift, power):
+    shifted = scissor_shift(spectrum(), shift, gap=GAP, level="scissored", power=power)
     energies = shifted.energies
     source = energies - shift
-    expected = np.where(
-        energies >= GAP + shift, hump(source) * source / np.maximum(energies, 1e-9), 0.0
-    )
-    # Linear interpolation of a curve of period 11 eV on 0.025 eV: (π·h/11)²·8/4 ≈ 1e-4.
-    np.testing.assert_allclose(shifted.epsilon_imaginary, expected, atol=3e-4)
+    inside = energies >= GAP + shift
+    factor = np.where(inside, source, 0.0) / np.where(inside, energies, 1.0)
+    expected = np.where(inside, hump(source) * factor**power, 0.0)
+    # Linear interpolation of a curve of period 11 eV on 0.025 eV: (π·h/11)²·8/4 ≈ 1e-4, times the
+    # factor, which exceeds one where the shift is negative.
+    tolerance = 3e-4 * max(1.0, GAP / (GAP + shift)) ** power
+    np.testing.assert_allclose(shifted.epsilon_imaginary, expected, atol=tolerance)
     assert shifted.level == "scissored"
     assert f"{shift:+g} eV" in shifted.provenance
 
@@ -73,6 +76,44 @@ def test_the_f_sum_stays_and_a_wider_gap_screens_less(shift, strength):
     assert report.f_sum_change == pytest.approx(0.0, abs=1e-4)
     assert (report.static_after - report.static_before) * shift <= 1e-6 * abs(shift) + 1e-9
     assert (report.spectrum.epsilon_imaginary[report.spectrum.energies < GAP + shift] == 0).all()
+
+
+def test_one_keeps_the_f_sum_by_default():
+    given_ = spectrum()
+    np.testing.assert_array_equal(
+        scissor_shift(given_, 1.0, gap=GAP).epsilon,
+        scissor_shift(given_, 1.0, gap=GAP, power=1.0).epsilon,
+    )
+    assert "power" not in scissor_shift(given_, 1.0, gap=GAP).provenance
+
+
+@pytest.mark.parametrize("shift", [1.5, -0.7])
+def test_a_rigid_shift_keeps_the_area(shift):
+    """∫ ε₂ dE stays, of the window and of the line above it; ε₁(0) follows less than otherwise."""
+    reports = {
+        power: scissor_report(spectrum(), shift, gap=GAP, power=power) for power in (0.0, 1.0)
+    }
+    rigid = reports[0.0]
+    area = GRID.step * rigid.spectrum.epsilon_imaginary.sum()
+    assert area == pytest.approx(GRID.step * hump(GRID.values).sum(), rel=1e-4)
+    before, after = rigid.oscillator_before, rigid.oscillator_after
+    assert after.strength * after.energy == pytest.approx(before.strength * before.energy)
+    assert rigid.f_sum_change * shift > 0.0
+    change = {power: one.static_after - one.static_before for power, one in reports.items()}
+    assert 0.0 < change[0.0] / change[1.0] < 1.0
+    assert "power 0" in rigid.spectrum.provenance
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_a_line_weakens_by_the_power(power):
+    """A line at 8 eV moved to 10 eV: its area times 0.8^power, ε₁(0) − 1 times 0.8^(power + 1)."""
+    imaginary = np.zeros(801)
+    imaginary[320] = 5.0
+    given_ = spectrum(imaginary, None)
+    shifted = scissor_shift(given_, 2.0, oscillator=Oscillator(50.0, 0.0), power=power)
+    assert shifted.epsilon_imaginary[400] == pytest.approx(5.0 * 0.8**power)
+    ratio = (shifted.static_dielectric - 1.0) / (given_.static_dielectric - 1.0)
+    assert ratio == pytest.approx(0.8 ** (power + 1.0), rel=1e-4)
 
 
 def test_absorption_that_leaves_the_window_still_counts():
@@ -138,6 +179,9 @@ def test_refuses_what_makes_no_sense():
         scissor_shift(spectrum(), -3.5, gap=GAP)
     with pytest.raises(ConfigurationError, match="impossible"):
         scissor_shift(spectrum(), float("nan"), gap=GAP)
+    for power in (-0.5, 2.5, float("nan")):
+        with pytest.raises(ConfigurationError, match="power"):
+            scissor_shift(spectrum(), 0.5, gap=GAP, power=power)
     with pytest.raises(SpectrumError, match="is left"):
         scissor_shift(spectrum(), -19.99, gap=30.0)
     too_low = OpticalSpectrum(GRID, spectrum().epsilon - 1.0, "rpa")

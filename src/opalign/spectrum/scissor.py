@@ -12,9 +12,9 @@ What lies above the window takes part: the oscillator that explains ε₁ of the
 by Δ with its share of the f-sum kept, and absorption that leaves the window through its upper end
 still counts in ε₁. Excitons, phonon-assisted transitions and defects stay missing.
 
-The power of (E − Δ)/E decides what is kept: none keeps the dipoles (Z. H. Levine and D. C. Allan,
-Phys. Rev. Lett. 63, 1719 (1989)), two keep the momentum matrix elements, the one taken here keeps
-the oscillator strengths.
+The power of (E − Δ)/E decides what is kept: one, as above and by default, the oscillator strengths;
+none the dipoles (Z. H. Levine and D. C. Allan, Phys. Rev. Lett. 63, 1719 (1989)), which moves ε₂
+rigidly, raises the f-sum with the gap and lowers ε₁(0) less; two the momentum matrix elements.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ScissorReport:
         ∫ E ε₂ dE in eV² over the window of each spectrum.
     f_sum_before, f_sum_after
         The same over all energies that take part: with the oscillator, and with what has left the
-        window. Equal but for what was cut below the gap.
+        window. Equal, with a power of one, but for what was cut below the gap.
     static_before, static_after
         ε₁(0).
     """
@@ -68,7 +68,7 @@ class ScissorReport:
 
     @property
     def f_sum_change(self) -> float:
-        """Relative change of the f-sum, zero for an ideal shift."""
+        """Relative change of the f-sum, zero for an ideal shift with a power of one."""
         return self.f_sum_after / self.f_sum_before - 1.0 if self.f_sum_before > 0.0 else 0.0
 
 
@@ -80,6 +80,7 @@ def scissor_shift(
     level: str = "corrected",
     oscillator: Oscillator | None = None,
     beyond: Beyond = "zero",
+    power: float = 1.0,
 ) -> OpticalSpectrum:
     """Return ``spectrum``, isotropic or tensor, with its gap changed by ``shift`` in eV.
 
@@ -102,16 +103,19 @@ def scissor_shift(
     beyond
         ``"zero"``, or ``"cubic"`` for an ε₂ that goes on above the window as E⁻³; then no
         oscillator is fitted.
+    power
+        Of (E − Δ)/E, from 0 to 2: 1 keeps the f-sum, 0 shifts ε₂ rigidly.
 
     Raises
     ------
     ConfigurationError
-        If the shift is no finite number, closes the gap, or needs a ``gap`` that is not given.
+        If the shift is no finite number, closes the gap, or needs a ``gap`` that is not given; or
+        if the power is out of range.
     SpectrumError
         If the window is too short for the shift, or no oscillator explains the given ε₁.
     """
     return scissor_report(
-        spectrum, shift, gap=gap, level=level, oscillator=oscillator, beyond=beyond
+        spectrum, shift, gap=gap, level=level, oscillator=oscillator, beyond=beyond, power=power
     ).spectrum
 
 
@@ -123,9 +127,10 @@ def scissor_report(
     level: str = "corrected",
     oscillator: Oscillator | None = None,
     beyond: Beyond = "zero",
+    power: float = 1.0,
 ) -> ScissorReport:
     """Shift as :func:`scissor_shift` does, and say what became of the sums."""
-    _check(spectrum, shift, gap)
+    _check(spectrum, shift, gap, power)
     grid = spectrum.grid
     strengths: np.ndarray | float = 0.0
     if oscillator is None and beyond == "zero":
@@ -135,13 +140,14 @@ def scissor_report(
         strengths = oscillator.strength * (np.eye(3) if spectrum.is_tensor else 1.0)
 
     wide = _padded(grid, shift)
-    imaginary = shifted_imaginary(spectrum.epsilon_imaginary, grid, shift, gap, wide)
+    imaginary = shifted_imaginary(spectrum.epsilon_imaginary, grid, shift, gap, wide, power)
     rows = np.moveaxis(imaginary, 0, -1)
     susceptibility = np.moveaxis(real_from_imaginary(rows, wide, beyond=beyond) - 1.0, -1, 0)
     moved = None
     if oscillator is not None:
-        # The line keeps its share of the f-sum, (π/2)·strength·energy².
-        factor = (oscillator.energy / (oscillator.energy + shift)) ** 2
+        # ∫ ε₂ dE of the line, (π/2)·strength·energy, changes by the power of the factor; with a
+        # power of one its share of the f-sum stays.
+        factor = (oscillator.energy / (oscillator.energy + shift)) ** (1.0 + power)
         moved = Oscillator(oscillator.energy + shift, oscillator.strength * factor)
     kept = _kept(grid, shift)
     susceptibility = susceptibility[: kept.num]
@@ -154,7 +160,7 @@ def scissor_report(
         grid=kept,
         epsilon=unity + susceptibility + 1j * imaginary[: kept.num],
         level=level,
-        provenance=_provenance(spectrum, shift, gap),
+        provenance=_provenance(spectrum, shift, gap, power),
     )
     before, after = f_sum(_mean(spectrum.epsilon_imaginary), grid), f_sum(_mean(imaginary), wide)
     above = 0.5 * np.pi * oscillator.strength * oscillator.energy**2 if oscillator else 0.0
@@ -179,19 +185,20 @@ def shifted_imaginary(
     shift: float,
     gap: float | None,
     target: EnergyGrid,
+    power: float = 1.0,
 ) -> np.ndarray:
     """Return ε₂′, (m,) or (m, 3, 3) on ``target``, from ε₂, (n,) or (n, 3, 3) on ``grid``.
 
     Zero where ``grid`` has nothing to say, and below ``gap + shift`` unless ``gap`` is None.
     """
-    weighted = (grid.values * epsilon_imaginary.reshape(grid.num, -1).T).reshape(-1, grid.num)
+    weighted = grid.values**power * epsilon_imaginary.reshape(grid.num, -1).T
     energies = target.values
     source = energies - shift
     moved = np.stack([np.interp(source, grid.values, row, 0.0, 0.0) for row in weighted], axis=-1)
     allowed = energies > 0.0
     if gap is not None:
         allowed &= energies >= gap + shift - 1e-9 * grid.step
-    moved = np.where(allowed, 1.0 / np.where(allowed, energies, 1.0), 0.0)[:, None] * moved
+    moved = np.where(allowed, np.where(allowed, energies, 1.0) ** -power, 0.0)[:, None] * moved
     return moved.reshape(target.num, *epsilon_imaginary.shape[1:])
 
 
@@ -233,8 +240,12 @@ def rescale(
     )
 
 
-def _check(spectrum: OpticalSpectrum, shift: float, gap: float | None) -> None:
+def _check(spectrum: OpticalSpectrum, shift: float, gap: float | None, power: float) -> None:
     where = spectrum.material_id
+    if not 0.0 <= power <= 2.0:
+        raise ConfigurationError(
+            f"a power of {power:g} of (E − Δ)/E is impossible", where=where, expected="0 to 2"
+        )
     if not np.isfinite(shift):
         raise ConfigurationError(
             f"a shift of {shift} eV is impossible", where=where, expected="a finite energy"
@@ -292,8 +303,10 @@ def _mean(imaginary: np.ndarray) -> np.ndarray:
     return np.trace(imaginary, axis1=1, axis2=2) / 3.0 if imaginary.ndim == 3 else imaginary
 
 
-def _provenance(spectrum: OpticalSpectrum, shift: float, gap: float | None) -> str:
+def _provenance(spectrum: OpticalSpectrum, shift: float, gap: float | None, power: float) -> str:
     text = f"scissor shift of {shift:+g} eV on {spectrum.level}"
+    if power != 1.0:
+        text += f", power {power:g} of (E − Δ)/E"
     return _joined(spectrum.provenance, text if gap is None else f"{text}, gap {gap:g} eV before")
 
 
