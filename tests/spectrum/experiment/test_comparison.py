@@ -19,6 +19,20 @@ def test_the_scissor_with_the_measured_gap_mends_the_spectrum(crystal, experimen
     assert result.sufficient
 
 
+def test_the_rigid_shift_keeps_more_strength(crystal, experiment, gap):
+    """This experiment was made with the factor (E − Δ)/E, so without it too much is left."""
+    (result,) = compare([crystal], [experiment], gaps=[gap])
+    sums = [
+        spectrum.epsilon_imaginary.sum()
+        for spectrum in (crystal.spectrum, result.corrected, result.rigid)
+    ]
+    assert sums[1] < 0.9 * sums[0]
+    assert sums[2] == pytest.approx(sums[0], rel=0.02)
+    assert result.score.similarity < result.rigid_score.similarity
+    assert result.rigid_score.similarity < result.corrected_score.similarity
+    assert result.rigid_score.onset_shift == pytest.approx(0.0, abs=0.05)
+
+
 def test_another_phase_or_formula_is_not_compared(crystal, experiment, gap):
     others = [replace(crystal, spacegroup=186), replace(crystal, formula="ZnSe")]
     assert compare(others, [experiment], gaps=[gap]) == []
@@ -66,7 +80,8 @@ def test_the_measured_range_is_judged_from_gap_to_two_electronvolts_beyond(exper
 def test_static_values_before_and_after(crystal, static, gap):
     (result,) = compare_statics([crystal], statics=[static], gaps=[gap])
     assert result.computed == pytest.approx(crystal.spectrum.static_dielectric)
-    assert result.corrected < result.computed
+    assert result.corrected < result.rigid < result.computed
+    assert result.rigid_error == pytest.approx(result.rigid / 2.2 - 1.0)
     assert result.error == pytest.approx(result.computed / 2.2 - 1.0)
     across = replace(static, orientation="perpendicular")
     assert compare_statics([crystal], statics=[across], gaps=[gap]) == []
@@ -81,7 +96,8 @@ def test_rows_are_plain_and_say_nothing_of_what_is_undefined(crystal, experiment
         ),),
     )  # fmt: skip
     rows = table_rows(compare([crystal], [opaque], gaps=[gap]))
-    assert [row["scissor_eV"] for row in rows] == [None, pytest.approx(1.5)]
+    assert [row["scissor_eV"] for row in rows] == [None, *[pytest.approx(1.5)] * 2]
+    assert [row["scissor_power"] for row in rows] == [None, 1.0, 0.0]
     assert rows[0]["onset_measured_eV"] is None
     assert rows[0]["onset_shift_eV"] is None
     assert "throughout" in rows[0]["onset_note"]

@@ -21,11 +21,22 @@ def test_the_folder_holds_tables_and_a_figure_per_crystal(tmp_path, results, cry
     assert {"experiment.csv", "static.csv", "plots/ZnS-216.png", "plots/sheet.png"} <= names
     with (tmp_path / "out" / "experiment.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["scissor_eV"] for row in rows] == ["", "1.5"]
+    assert [row["scissor_eV"] for row in rows] == ["", "1.5", "1.5"]
     text = (tmp_path / "out" / "experiment.md").read_text(encoding="utf-8")
     assert "measured over a sufficient range, 1 spectra" in text
     assert "| ZnS, zinc blende | made-1 |" in text
     assert "| 2.20 |" in text
+    assert "scissor | rigid shift |" in text
+
+
+def test_both_corrections_stand_in_the_tables(results, crystal, static, gap):
+    (one,) = results
+    scores = (one.score, one.corrected_score, one.rigid_score)
+    text = markdown(results, compare_statics([crystal], statics=[static], gaps=[gap]))
+    before, after, rigid = (f"{score.similarity:.2f}" for score in scores)
+    assert f"| {before} → {after} / {rigid} |" in text
+    assert f"| median SC | 1 | {before} | {after} | {rigid} |" in text
+    assert "after a rigid shift (median" in text
 
 
 def test_a_short_measurement_is_listed_apart_with_its_reason(results):

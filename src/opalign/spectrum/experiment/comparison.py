@@ -1,7 +1,9 @@
 """Many spectra against measured n and k: one row per crystal, level and measurement.
 
 Each spectrum is scored as it is and after the scissor correction with the *measured* gap, from a
-table with its sources; nothing is fitted to the spectrum that it is then scored on. Measurements
+table with its sources; nothing is fitted to the spectrum that it is then scored on. The correction
+is made twice: with the factor (E − Δ)/E, which keeps the f-sum, and as a rigid shift of Im ε, which
+keeps the dipoles (see :mod:`opalign.spectrum.scissor`). Measurements
 that don't start below the gap, or end less than 2 eV beyond the onset, are scored all the same and
 marked.
 """
@@ -31,6 +33,10 @@ from opalign.spectrum.measured.tables import (
 from opalign.spectrum.optical import OpticalSpectrum
 from opalign.spectrum.scissor import scissor_shift
 
+F_SUM_POWER = 1.0
+RIGID_POWER = 0.0
+"""Powers of (E − Δ)/E of the two corrections."""
+
 ENOUGH_BEYOND = 2.0
 """eV beyond the onset to which a measurement has to reach to count as covering the absorption."""
 
@@ -58,7 +64,8 @@ class Comparison:
 
     ``sufficient`` says whether the measurement starts below the gap and reaches 2 eV beyond the
     onset, ``reason`` why not. ``corrected`` and its score are those after the scissor correction by
-    ``shift`` in eV; None where a gap is unknown, and then ``shift_note`` tells which.
+    ``shift`` in eV, ``rigid`` and its score those of the rigid shift; None where a gap is unknown,
+    and then ``shift_note`` tells which.
     """
 
     crystal: Crystal
@@ -71,6 +78,8 @@ class Comparison:
     shift_note: str = ""
     corrected: OpticalSpectrum | None = None
     corrected_score: Score | None = None
+    rigid: OpticalSpectrum | None = None
+    rigid_score: Score | None = None
 
 
 def compare(
@@ -141,13 +150,17 @@ def sufficient_range(
 
 
 def table_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
-    """Return one row per score, as computed and corrected, of plain numbers and text.
+    """Return one row per score, as computed and twice corrected, of plain numbers and text.
 
-    Energies in eV; ``None`` where something is undefined.
+    Energies in eV; ``None`` where something is undefined. ``scissor_power`` is that of (E − Δ)/E.
     """
     rows = []
     for one in comparisons:
-        for result, shift in ((one.score, None), (one.corrected_score, one.shift)):
+        for result, shift, power in (
+            (one.score, None, None),
+            (one.corrected_score, one.shift, F_SUM_POWER),
+            (one.rigid_score, one.shift, RIGID_POWER),
+        ):
             if result is None:
                 continue
             rows.append(
@@ -158,6 +171,7 @@ def table_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
                     "phase": one.measurement.phase,
                     "level": one.crystal.spectrum.level,
                     "scissor_eV": shift,
+                    "scissor_power": power,
                     "known_to_model": one.crystal.known,
                     "window_start_eV": result.window[0],
                     "window_stop_eV": result.window[1],
@@ -192,6 +206,7 @@ def _compare_one(
     gap = gap_of(crystal, gaps)
     sufficient, reason = sufficient_range(measurement, gap.gap if gap else None, lowest=lowest)
     corrected, shift, note = scissored(crystal, gap)
+    rigid, _, _ = scissored(crystal, gap, RIGID_POWER)
 
     def scored(spectrum: OpticalSpectrum) -> Score:
         return score(spectrum, measurement, broadening=broadening, lowest=lowest)
@@ -207,17 +222,19 @@ def _compare_one(
         note,
         corrected,
         None if corrected is None else scored(corrected),
+        rigid,
+        None if rigid is None else scored(rigid),
     )
 
 
 def scissored(
-    crystal: Crystal, gap: MeasuredGap | None
+    crystal: Crystal, gap: MeasuredGap | None, power: float = F_SUM_POWER
 ) -> tuple[OpticalSpectrum | None, float | None, str]:
     """Return the spectrum with the measured gap and Δ in eV, or why there is none.
 
     Δ is the measured gap minus the computed one of the same kind: the direct one for an optical
     gap, otherwise the smallest, or the direct one if that is known alone and the measured gap is
-    direct. Nothing is left below the computed direct gap + Δ.
+    direct. Nothing is left below the computed direct gap + Δ. ``power`` is that of (E − Δ)/E.
     """
     if gap is None:
         return None, None, "no measured gap in the table"
@@ -237,6 +254,7 @@ def scissored(
             shift,
             gap=cut if sharp or shift < 0.0 else None,
             level=f"{spectrum.level} + scissor",
+            power=power,
         )
     except OpalignError as error:
         return None, None, error.problem

@@ -16,6 +16,10 @@ from opalign.spectrum.experiment.scoring import Score
 from opalign.spectrum.experiment.statics import StaticComparison, static_rows
 
 NONE = "–"
+LEGEND = (
+    "Three numbers are: as computed → after the scissor correction, which keeps the f-sum "
+    "/ after a rigid shift, which keeps the dipoles; both by Δ, measured gap − computed gap."
+)
 
 
 def write_experiment_report(
@@ -94,7 +98,7 @@ def by_crystal(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]
 
 def markdown(comparisons: Sequence[Comparison], statics: Sequence[StaticComparison]) -> str:
     """Return both tables, their medians, and what could not be scored, as Markdown."""
-    lines: list[str] = []
+    lines = [LEGEND, ""]
     levels = dict.fromkeys(one.crystal.spectrum.level for one in comparisons)
     for level in levels:
         of_level = [one for one in comparisons if one.crystal.spectrum.level == level]
@@ -121,10 +125,10 @@ def _spectra_table(comparisons: Sequence[Comparison]) -> list[str]:
     ]
     for one in sorted(comparisons, key=_name):
         cells = [
-            _pair(one, lambda s: s.similarity, ".2f"),
-            _pair(one, lambda s: s.onset_shift, "+.2f"),
-            _pair(one, lambda s: s.edge_shift, "+.2f"),
-            _pair(one, lambda s: s.permittivity_error, "+.0%"),
+            _three(one, lambda s: s.similarity, ".2f"),
+            _three(one, lambda s: s.onset_shift, "+.2f"),
+            _three(one, lambda s: s.edge_shift, "+.2f"),
+            _three(one, lambda s: s.permittivity_error, "+.0%"),
             "; ".join(
                 filter(
                     None,
@@ -140,8 +144,12 @@ def _spectra_table(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _summary(comparisons: Sequence[Comparison]) -> list[str]:
-    both = [(one.score, one.corrected_score) for one in comparisons if one.corrected_score]
-    if not both:
+    all_three = [
+        (one.score, one.corrected_score, one.rigid_score)
+        for one in comparisons
+        if one.corrected_score and one.rigid_score
+    ]
+    if not all_three:
         return []
     rows = []
     for name, pick, form in (
@@ -150,40 +158,47 @@ def _summary(comparisons: Sequence[Comparison]) -> list[str]:
         ("median size of edge shift / eV", lambda s: abs(s.edge_shift), ".2f"),
         ("median size of error of ε₁", lambda s: abs(s.permittivity_error), ".0%"),
     ):
-        pairs = np.array([(pick(before), pick(after)) for before, after in both], dtype=float)
-        pairs = pairs[np.isfinite(pairs).all(axis=1)]
-        if len(pairs):
-            low, high = np.median(pairs, axis=0)
-            rows.append(f"| {name} | {len(pairs)} | {low:{form}} | {high:{form}} |")
-    return ["| over spectra with both | spectra | as computed | after scissor |",
-            "|---|---|---|---|", *rows]  # fmt: skip
+        values = np.array([[pick(one) for one in scores] for scores in all_three], dtype=float)
+        values = values[np.isfinite(values).all(axis=1)]
+        if len(values):
+            medians = " | ".join(f"{median:{form}}" for median in np.median(values, axis=0))
+            rows.append(f"| {name} | {len(values)} | {medians} |")
+    return ["| over spectra with all three | spectra | as computed | scissor | rigid shift |",
+            "|---|---|---|---|---|", *rows]  # fmt: skip
 
 
 def _static_table(comparisons: Sequence[StaticComparison]) -> list[str]:
     lines = [
-        "| crystal | id | measured | as computed | after scissor | certainty | note |",
-        "|---|---|---|---|---|---|---|",
+        "| crystal | id | measured | computed | after scissor | rigid shift | certainty | note |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for one in sorted(comparisons, key=lambda one: (one.measured.formula, one.crystal.spacegroup)):
         orientation = one.measured.orientation
         side = {"mean": "", "perpendicular": ", across c", "parallel": ", along c"}[orientation]
-        after = (
-            NONE if one.corrected is None else f"{one.corrected:.2f} ({one.corrected_error:+.0%})"
+        values = (
+            (one.computed, one.error),
+            (one.corrected, one.corrected_error),
+            (one.rigid, one.rigid_error),
+        )
+        shown = " | ".join(
+            NONE if value is None else f"{value:.2f} ({error:+.0%})" for value, error in values
         )
         lines.append(
             f"| {one.measured.formula}, {one.measured.phase}{side} | {one.crystal.material_id} "
             f"| {one.measured.static:.2f} "
-            f"| {one.computed:.2f} ({one.error:+.0%}) | {after} | {one.measured.certainty} "
+            f"| {shown} | {one.measured.certainty} "
             f"| {one.crystal.known} |"
         )
-    pairs = np.array([(abs(one.error), abs(one.corrected_error)) for one in comparisons])
-    if len(pairs):
-        whole = pairs[np.isfinite(pairs).all(axis=1)]
-        lines += ["", f"Median error as computed {np.median(pairs[:, 0]):.0%}"]
+    errors = np.array([(one.error, one.corrected_error, one.rigid_error) for one in comparisons])
+    if len(errors):
+        whole = errors[np.isfinite(errors).all(axis=1)]
+        lines += ["", f"Median size of the error as computed {np.median(abs(errors[:, 0])):.0%}"]
         if len(whole):
-            lines[-1] += (
-                f"; over the {len(whole)} with a scissor correction {np.median(whole[:, 0]):.0%} "
-                f"before and {np.median(whole[:, 1]):.0%} after"
+            sizes, medians = np.median(abs(whole), axis=0), np.median(whole, axis=0)
+            named = zip(("as computed", "after the scissor", "after a rigid shift"),
+                        sizes, medians, strict=True)  # fmt: skip
+            lines[-1] += f"; over the {len(whole)} with a correction " + ", ".join(
+                f"{size:.0%} {name} (median {median:+.0%})" for name, size, median in named
             )
         lines[-1] += "."
     return lines
@@ -197,11 +212,12 @@ def _number(value: float | None, form: str) -> str:
     return NONE if value is None or not np.isfinite(value) else f"{value:{form}}"
 
 
-def _pair(one: Comparison, pick: Callable[[Score], float], form: str) -> str:
+def _three(one: Comparison, pick: Callable[[Score], float], form: str) -> str:
     before = _number(pick(one.score), form)
-    if one.corrected_score is None:
+    if one.corrected_score is None or one.rigid_score is None:
         return before
-    return f"{before} → {_number(pick(one.corrected_score), form)}"
+    after, rigid = (_number(pick(score), form) for score in (one.corrected_score, one.rigid_score))
+    return f"{before} → {after} / {rigid}"
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opalign.spectrum.experiment.comparison import Crystal, gap_of, plain, scissored
+from opalign.spectrum.experiment.comparison import (
+    RIGID_POWER,
+    Crystal,
+    gap_of,
+    plain,
+    scissored,
+)
 from opalign.spectrum.experiment.scoring import orient, without_narrow_line
 from opalign.spectrum.measured.tables import (
     MeasuredGap,
@@ -21,12 +27,16 @@ from opalign.spectrum.optical import OpticalSpectrum
 
 @dataclass(frozen=True)
 class StaticComparison:
-    """ε₁(0) of one crystal at one level against experiment, before and after the scissor."""
+    """ε₁(0) of one crystal at one level against experiment, before and after the scissor.
+
+    ``corrected`` is that with the factor (E − Δ)/E, ``rigid`` that without.
+    """
 
     crystal: Crystal
     measured: MeasuredStatic
     computed: float
     corrected: float | None
+    rigid: float | None
 
     @property
     def error(self) -> float:
@@ -37,6 +47,11 @@ class StaticComparison:
     def corrected_error(self) -> float:
         """Relative error after the scissor correction; NaN without one."""
         return math.nan if self.corrected is None else self.corrected / self.measured.static - 1.0
+
+    @property
+    def rigid_error(self) -> float:
+        """Relative error after a rigid shift; NaN without one."""
+        return math.nan if self.rigid is None else self.rigid / self.measured.static - 1.0
 
 
 def compare_statics(
@@ -60,13 +75,16 @@ def compare_statics(
             spectrum = without_narrow_line(crystal.spectrum)
             if row.orientation != "mean" and not spectrum.is_tensor:
                 continue
-            corrected, _, _ = scissored(crystal, gap_of(crystal, table))
+            gap = gap_of(crystal, table)
+            corrected, _, _ = scissored(crystal, gap)
+            rigid, _, _ = scissored(crystal, gap, RIGID_POWER)
             results.append(
                 StaticComparison(
                     crystal,
                     row,
                     _static(spectrum, row),
                     None if corrected is None else _static(corrected, row),
+                    None if rigid is None else _static(rigid, row),
                 )
             )
     return results
@@ -88,6 +106,8 @@ def static_rows(comparisons: Iterable[StaticComparison]) -> list[dict[str, Any]]
             "error": one.error,
             "corrected": one.corrected,
             "corrected_error": plain(one.corrected_error),
+            "rigid": one.rigid,
+            "rigid_error": plain(one.rigid_error),
             "certainty": one.measured.certainty,
             "source": one.measured.source,
         }
