@@ -15,6 +15,7 @@ from opalign.cli.common import clean_errors
 COMMANDS = {
     "predict": ("opalign.cli.predict", "predict"),
     "optics": ("opalign.cli.optics", "optics"),
+    "experiment": ("opalign.cli.experiment", "experiment"),
     "plot": ("opalign.cli.plot", "plot"),
     "train": ("opalign.cli.train", "train"),
     "evaluate": ("opalign.cli.evaluate", "evaluate"),
