@@ -394,7 +394,11 @@ def test_vasp_ends_with_the_job_that_is_killed(crystal, machine, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     vasp = int(journal.read_text().split()[1])
-    wait_until(lambda: not is_alive(vasp), 10.0)
+    try:
+        wait_until(lambda: not is_alive(vasp), 10.0)
+    finally:
+        if is_alive(vasp):
+            os.kill(vasp, signal.SIGKILL)
 
 
 def wait_until(condition, seconds):
