@@ -65,7 +65,7 @@ def group_materials(
     DatasetError, ConfigurationError
         As :func:`~opalign.explain.groups.ward_linkage` and :func:`~opalign.explain.groups.cut` say.
     """
-    linkage = ward_linkage(matrix)
+    linkage = ward_linkage(matrix, ordered=True)
     if number is not None or distance is not None:
         labels = cut(linkage, number=number, distance=distance)
         return Groups(tuple(ids), labels, "ward", linkage, "number" if number else "distance")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_PHRASES = 3
 #: Difference between shares of states at a band edge that is worth a phrase.
 SMALLEST_SHARE = 0.05
+#: Difference between medians of an order parameter that is worth a phrase.
+SMALLEST_MOTIF = 0.1
 
 _NUMBERS = {
     "onset_eV": ("absorbs from {} energies on", "onset {:.2f} eV, elsewhere {:.2f} eV"),
@@ -153,6 +155,8 @@ def _phrase(row: Any) -> str | None:
         word = _COMPARATIVES.get(name, ("higher", "lower"))[0 if more else 1]
         return f"{text.format(word)} ({values.format(inside, outside)})"
     if row["family"] == "coordination motif":
+        if abs(inside - outside) < SMALLEST_MOTIF:
+            return None
         amount = "more" if more else "less"
         return (
             f"has cations that are {amount} {name} (median {inside:.2f}, elsewhere {outside:.2f})"
@@ -176,4 +180,5 @@ def _joined(parts: Sequence[str]) -> str:
 def _listed(names: Sequence[str], most: int = 6) -> str:
     if len(names) <= most:
         return _joined(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} others"
+    more = len(names) - most
+    return f"{', '.join(names[:most])} and {more} other{'s' if more > 1 else ''}"

@@ -26,6 +26,7 @@ from opalign.explain.features import (
     read_features,
 )
 from opalign.explain.groups import Groups, density_groups
+from opalign.explain.kept_features import kept_features
 from opalign.explain.maps import FEWEST_FOR_UMAP, principal_components, umap_points
 from opalign.explain.number import group_materials
 from opalign.explain.out_of_fold import (
@@ -112,26 +113,20 @@ class _Run:
         whole = SpectraTable.open(config.table)
         with self._step("features"):
             path = self.out / FEATURES_FILE
-            extract_features(
-                predictor,
-                whole,
-                path,
-                per_site=True,
-                on_failure=self._skip,
-                on_done=self._counter("features", len(whole)),
-            )
+            count = self._counter("features", len(whole))
+            self.skipped += kept_features(predictor, whole, path, self.out / "cache", on_done=count)
         features = read_features(path, layer)
         table = whole.select(features.ids)
         with self._step("spectra"):
             target = self._target(table, predictor)
         _require_different(target, table)
         with self._step("chemistry"):
-            count = self._counter("chemistry", len(table))
+            described = self._counter("chemistry", len(table))
             chemistry = describe_materials(
                 table,
                 cache=self.out / "cache",
                 processes=config.processes,
-                on_done=lambda: count(""),
+                on_done=lambda: described(""),
             )
         with self._step("groups"):
             groups = self._group(features)
@@ -419,4 +414,7 @@ def _varies(features: LayerFeatures) -> bool:
 
 
 def _short(name: str) -> str:
-    return Path(name).name or name
+    """Name a model by its folder; a run calls that of its checkpoint always the same."""
+    parts = Path(name).parts
+    named = [part for part in parts if part != "checkpoint"]
+    return "/".join(named[-2:]) if parts[-1:] == ("checkpoint",) else Path(name).name or name

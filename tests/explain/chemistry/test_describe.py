@@ -115,11 +115,12 @@ def test_names_of_families_and_states():
     assert [cation_family(name) for name in ("Na", "Ca", "V", "Cu", "La", "Sn")] == [
         "alkali",
         "alkaline earth",
-        "group 5",
+        "group-5 metal",
         "coinage metal",
         "lanthanoid",
-        "group 14",
+        "group-14 element",
     ]
     assert state_name("V", 5.0) == "V5+"
-    assert state_name("Fe", 8 / 3) == "Fe2.66667+"
+    assert state_name("Fe", 8 / 3) == "Fe2.67+"
+    assert state_name("Na", 1.0) == "Na+"
     assert state_name("O", -2) == "O2−"

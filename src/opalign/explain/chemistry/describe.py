@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 _VERSION = 1
 
 #: Groups of the periodic table by the names that chemists use.
-_FAMILIES = {1: "alkali", 2: "alkaline earth", 3: "group 3", 4: "group 4", 5: "group 5"} | {
-    6: "group 6",
+_FAMILIES = {
+    1: "alkali",
+    2: "alkaline earth",
+    3: "group-3 metal",
+    4: "group-4 metal",
+    5: "group-5 metal",
+    6: "group-6 metal",
     11: "coinage metal",
-    12: "group 12",
-    13: "group 13",
-    14: "group 14",
-    15: "group 15",
+    12: "group-12 metal",
 }
 
 
@@ -191,12 +193,13 @@ def cation_family(element: str) -> str:
     found = Element(element)
     if found.is_lanthanoid or found.is_actinoid:
         return "lanthanoid" if found.is_lanthanoid else "actinoid"
-    return _FAMILIES.get(found.group, f"group {found.group}")
+    return _FAMILIES.get(found.group, f"group-{found.group} element")
 
 
 def state_name(element: str, state: float) -> str:
-    """Write an oxidation state as chemists do: ``V5+``, ``Fe2.67+``."""
-    return f"{element}{abs(state):g}{'+' if state >= 0 else '−'}"
+    """Write an oxidation state as chemists do: ``Na+``, ``V5+``, ``Fe2.67+``."""
+    amount = "" if abs(state) == 1.0 else f"{round(abs(state), 2):g}"
+    return f"{element}{amount}{'+' if state >= 0 else '−'}"
 
 
 def _material_row(material_id: str, formula: str, found: StructureChemistry) -> dict[str, Any]:

@@ -142,7 +142,17 @@ def group_figure(explanation: Explanation, group: int) -> Figure:
     panels = len(curves) + (1 if edge else 0) + 1
     columns = min(2, panels)
     rows = -(-panels // columns)
-    figure, grid = new_figure(4.4 * columns, 3.1 * rows, rows, columns)
+    height = 3.1 * rows + 0.3
+    # Laying out by trial takes as long as drawing, which counts where there are a hundred groups.
+    figure, grid = new_figure(4.8 * columns, height, rows, columns, layout=None)
+    figure.subplots_adjust(
+        left=0.75 / (4.8 * columns),
+        right=1.0 - 0.15 / (4.8 * columns),
+        bottom=0.5 / height,
+        top=1.0 - 0.4 / height,
+        wspace=0.42,
+        hspace=0.28,
+    )
     places = list(np.atleast_1d(grid).ravel())
     inside = explanation.groups.labels == group
     colour = group_colour(group)
@@ -155,7 +165,7 @@ def group_figure(explanation: Explanation, group: int) -> Figure:
     if edge:
         axes = places[len(curves)]
         x, y = numbers["onset_eV"], numbers["edge_integral_eV_per_cm"]
-        axes.scatter(x[~inside], y[~inside], s=12, color=GREY)
+        axes.scatter(x[~inside], y[~inside], s=12, color=GREY, rasterized=True)
         axes.scatter(x[inside], y[inside], s=26, color=colour, edgecolors="white", lw=0.5)
         axes.set_yscale("log")
         axes.set_xlabel("onset (eV)")
@@ -164,7 +174,12 @@ def group_figure(explanation: Explanation, group: int) -> Figure:
     for axes in places[panels:]:
         axes.set_visible(False)
     figure.suptitle(
-        f"group {group + 1}: {_names(explanation, inside)}", fontsize=10, x=0.02, ha="left"
+        f"group {group + 1}: {_names(explanation, inside)}",
+        fontsize=10,
+        x=0.02,
+        y=1.0 - 0.1 / height,
+        ha="left",
+        va="top",
     )
     return figure
 
@@ -189,6 +204,8 @@ def _motif_panel(
                 color=tint,
                 ms=10,
                 mew=1.4,
+                # Of all other materials there may be thousands.
+                rasterized=tint == GREY,
             )
     axes.set_yticks(range(len(names[:most])))
     axes.set_yticklabels([name.removeprefix(MOTIF_PREFIX) for name in names[:most]], fontsize=8)
@@ -200,7 +217,8 @@ def _motif_panel(
 def _names(explanation: Explanation, inside: np.ndarray, most: int = 8) -> str:
     names = sorted({explanation.formulas[row] for row in np.flatnonzero(inside)})
     shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} others"
+    more = len(names) - most
+    return shown if more <= 0 else f"{shown} and {more} other{'s' if more > 1 else ''}"
 
 
 def _branch_colours(linkage: np.ndarray, labels: Sequence[int] | np.ndarray) -> dict[int, str]:

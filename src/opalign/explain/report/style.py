@@ -6,7 +6,7 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -40,11 +40,18 @@ def group_colour(group: int) -> str:
     return GREY if group < 0 else COLOURS[group % len(COLOURS)]
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+def new_figure(
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    layout: Literal["constrained"] | None = "constrained",
+) -> tuple[Figure, Any]:
     """Return a figure outside pyplot's global state, with its axes or an array of them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    figure = Figure(figsize=(width, height), layout=layout, dpi=150)
     grid = figure.subplots(rows, columns)
     for axes in np.atleast_1d(grid).ravel():
         axes.spines[["top", "right"]].set_visible(False)

@@ -37,8 +37,8 @@ _WORDS = {
 }
 #: Measures in which a small number is good.
 _SMALL_IS_GOOD = ("distance_ratio", "spread")
-#: Measures that grow with the number of groups, shown in the whole table only.
-_SECONDARY = ("nmi", "purity")
+#: Measures that are shown in the whole table only: NMI and purity grow with the number of groups.
+_SECONDARY = ("nmi", "purity", "spread_edge", "spread_static")
 _UNSEEN = "_unseen"
 #: Formulas of a group that its line names.
 _MOST_NAMES = 5
@@ -51,6 +51,8 @@ def validity_tables(frame: pd.DataFrame) -> str:
         for column in frame.columns
         if _prefix(column) is not None and frame[column].notna().any()
     ]
+    blocks = list(dict.fromkeys(block for block, _ in _MEASURES.values()))
+    columns.sort(key=lambda column: blocks.index(_MEASURES[_prefix(column) or ""][0]))
     main = [column for column in columns if not column.startswith(_SECONDARY)]
     whole = _validity(frame, columns, "validity-all")
     return (
@@ -132,7 +134,8 @@ def groups_table(explanation: Explanation) -> str:
         names = sorted({explanation.formulas[row] for row in members})
         shown = ", ".join(names[:_MOST_NAMES])
         if len(names) > _MOST_NAMES:
-            shown += f" and {len(names) - _MOST_NAMES} others"
+            more = len(names) - _MOST_NAMES
+            shown += f" and {more} other{'s' if more > 1 else ''}"
         sentences = explanation.sentences.get(group, [])
         tested = [sentence.text for sentence in sentences if sentence.tested]
         lines.append(

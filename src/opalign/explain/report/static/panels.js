@@ -15,10 +15,12 @@ const GroupPanels = (function () {
   function create(holder, kit) {
     const { data, curves } = kit;
 
+    // Panels are drawn when all are in place, since each takes the width it finds.
+    let waiting = [];
     function panel(traces, x, y, title, more) {
       const plot = kit.element("div", undefined, "plot");
       holder.appendChild(plot);
-      Plotly.newPlot(plot, traces, kit.layout(x, y, { title: { text: title, font: { size: 13 }, x: 0.02, xanchor: "left" }, ...more }), kit.options);
+      waiting.push(() => Plotly.newPlot(plot, traces, kit.layout(x, y, { title: { text: title, font: { size: 13 }, x: 0.02, xanchor: "left" }, ...more }), kit.options));
     }
 
     function spectra(name, own, colour) {
@@ -75,6 +77,7 @@ const GroupPanels = (function () {
     return function draw(group) {
       holder.querySelectorAll(".plot").forEach((plot) => Plotly.purge(plot));
       holder.replaceChildren();
+      waiting = [];
       const all = [...data.groups.keys()];
       const own = all.filter((i) => data.groups[i] === group), rest = all.filter((i) => data.groups[i] !== group);
       const colour = kit.colourOf(group);
@@ -90,6 +93,7 @@ const GroupPanels = (function () {
       bandEdges(group, colour);
       scatter(own, rest, colour, (i) => data.facts[i].bond, (i) => data.facts[i].volume, ["mean cation–anion bond (Å)", "volume per atom (Å³)"], "bonds and density (given to the network), others in grey");
       bars(own, rest, colour, (i) => [data.facts[i].spaceGroup], "space groups, others in grey");
+      waiting.forEach((drawPanel) => drawPanel());
     };
   }
   return { create };

@@ -81,7 +81,10 @@
     if (mapColour.value !== "group" || data.groupCount > MOST_NAMED_GROUPS) return [];
     return [...Array(data.groupCount).keys()].map((group) => {
       const own = [...data.groups.keys()].filter((i) => data.groups[i] === group);
-      return { x: median(own.map((i) => points[0][i])), y: median(own.map((i) => points[1][i])), text: String(group + 1), showarrow: false, yshift: 14,
+      const x = median(own.map((i) => points[0][i])), y = median(own.map((i) => points[1][i]));
+      const away = (i) => Math.hypot(points[0][i] - x, points[1][i] - y);
+      const middle = own.reduce((best, i) => (away(i) < away(best) ? i : best), own[0]);
+      return { x: points[0][middle], y: points[1][middle], text: String(group + 1), showarrow: false, yshift: 14,
         font: { size: 11, color: "#1d2530" }, bgcolor: "rgba(255,255,255,0.75)", borderpad: 1, captureevents: false };
     });
   }
