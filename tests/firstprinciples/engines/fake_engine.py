@@ -153,8 +153,7 @@ def _binary(structure, settings):
 def _greedy(structure, settings):
     hoard = []
     while True:
-        hoard.append(np.ones(2_000_000))
-        time.sleep(0.001)
+        hoard.append(np.ones(10_000_000))
 
 
 TROUBLES = {
