@@ -1,11 +1,13 @@
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from opalign.errors import ConfigurationError
+from opalign.errors import ConfigurationError, StorageError
 from opalign.firstprinciples import correction
 from opalign.firstprinciples.campaign_run import run_campaign
 from opalign.firstprinciples.correction import (
@@ -237,7 +239,7 @@ def test_a_campaign_is_corrected_once_and_failures_are_kept(tmp_path, monkeypatc
     def correct(found, folder, settings):
         worked.append(folder.parent.name.partition("-")[0])
         if worked[-1] == "m1":
-            raise EngineFailure("not converged", "of all things")
+            raise ZeroDivisionError("of all things")
         return corrected_result(found, gap(semilocal_gap=found.band_gap))
 
     monkeypatch.setattr(correction, "correct_result", correct)
@@ -268,6 +270,19 @@ def test_processes_share_a_campaign(tmp_path):
     found = correct_campaign(campaign.folder, processes=2)
     assert {each.identifier for each in found} == {"m0", "m1", "m2"}
     assert all("not of GPAW" in each.failure for each in found)
+
+
+def die(item, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_a_killed_process_is_told_of(tmp_path, monkeypatch):
+    campaign = planned(tmp_path, count=1)
+    run_campaign(campaign)
+    monkeypatch.setattr(correction, "_correct_job", die)
+    with pytest.raises(StorageError, match="killed"):
+        correct_campaign(campaign.folder, processes=2)
 
 
 def test_no_processes_and_no_campaign(tmp_path):

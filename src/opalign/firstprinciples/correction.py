@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from opalign.errors import ConfigurationError, OpalignError
+from opalign.errors import ConfigurationError, OpalignError, StorageError
 from opalign.files import sha256, write_text
 from opalign.firstprinciples.engine import RESULT_FILE, EngineFailure, EngineResult
 from opalign.firstprinciples.gpaw_settings import GpawSettings
@@ -207,6 +207,8 @@ def correct_campaign(
     ------
     ConfigurationError
         There is no campaign in the folder, or less than one process is asked for.
+    StorageError
+        A process was killed from outside.
     """
     from opalign.firstprinciples.campaign import open_campaign
 
@@ -237,11 +239,18 @@ def _map(
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for future in as_completed([pool.submit(correct, item) for item in work]):
-            yield future.result()
+    try:
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            for future in as_completed([pool.submit(correct, item) for item in work]):
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise StorageError(
+            "a process was killed, most likely for want of memory",
+            cure="call again with fewer processes; what is finished is kept",
+        ) from error
 
 
 def _correct_job(item: tuple[str, Path], *, settings: HybridSettings, retry: bool) -> Correction:
@@ -253,9 +262,11 @@ def _correct_job(item: tuple[str, Path], *, settings: HybridSettings, retry: boo
         if not retry and (known := _recorded(path, key)):
             return Correction(identifier, None, known)
         corrected = correct_folder(folder, settings)
-    except OpalignError as error:
-        write_text(path, json.dumps({"key": key, "failure": str(error)}, ensure_ascii=False))
-        return Correction(identifier, None, str(error))
+    except Exception as error:
+        # One material that goes wrong in a way of its own must not end a campaign.
+        known = str(error) if isinstance(error, OpalignError) else f"crashed: {error!r}"
+        write_text(path, json.dumps({"key": key, "failure": known}, ensure_ascii=False))
+        return Correction(identifier, None, known)
     path.unlink(missing_ok=True)
     return Correction(identifier, dict(corrected.scalars))
 
