@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -198,9 +199,15 @@ def _told_apart(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> bo
     return bool(FEWEST_FORMULAS <= total <= everything - FEWEST_FORMULAS)
 
 
-def _fisher(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> dict[str, Any]:
+@lru_cache(maxsize=100_000)
+def _fisher_p(a: int, b: int, c: int, d: int) -> float:
+    """Return the p-value of Fisher's exact test; thousands of rare properties share their counts."""
     from scipy.stats import fisher_exact
 
+    return float(fisher_exact([[a, b], [c, d]]).pvalue)
+
+
+def _fisher(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> dict[str, Any]:
     a, c = int(inside.sum()), int(outside.sum())
     b, d = len(inside) - a, len(outside) - c
     odds = ((a + 0.5) * (d + 0.5)) / ((b + 0.5) * (c + 0.5))
@@ -211,7 +218,7 @@ def _fisher(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> dict[s
         "count_outside": c,
         "effect": float(np.log2(odds)),
         "effect_name": "log2 odds ratio",
-        "p_value": float(fisher_exact([[a, b], [c, d]]).pvalue),
+        "p_value": _fisher_p(a, b, c, d),
     }
 
 

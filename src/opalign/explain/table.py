@@ -25,7 +25,7 @@ from opalign.explain.features import (
     layers_of,
     read_features,
 )
-from opalign.explain.groups import Groups, density_groups
+from opalign.explain.groups import Groups, checked_matrix, density_groups
 from opalign.explain.kept_features import kept_features
 from opalign.explain.maps import FEWEST_FOR_UMAP, principal_components, umap_points
 from opalign.explain.number import group_materials
@@ -116,6 +116,7 @@ class _Run:
             count = self._counter("features", len(whole))
             self.skipped += kept_features(predictor, whole, path, self.out / "cache", on_done=count)
         features = read_features(path, layer)
+        checked_matrix(features.matrix, str(config.table))
         table = whole.select(features.ids)
         with self._step("spectra"):
             target = self._target(table, predictor)
