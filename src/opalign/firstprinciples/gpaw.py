@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["GpawEngine", "GpawSettings"]
 
+INTEGRATION = {
+    "periodic": "linear tetrahedra that fill the reciprocal cell, oscillator strengths interpolated",
+    "irreducible": "linear tetrahedra in the irreducible zone, dipoles interpolated (GPAW's)",
+}
+"""Part of the key of a job: spectra integrated otherwise are other spectra."""
 MAGNETIC = 0.1
 """μ_B above which an atom or a cell carries a moment."""
 
@@ -86,6 +91,7 @@ class GpawEngine:
             "species": [site.specie.symbol for site in structure],
             "positions": np.round(structure.frac_coords, 6).tolist(),
             "settings": self.settings.model_dump(mode="json"),
+            "integration": INTEGRATION[self.settings.scheme],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -136,7 +142,7 @@ class _Run:
                 "versions": _versions(),
                 "settings": settings.model_dump(mode="json"),
                 "numerics": numerics.model_dump(),
-                "integration": f"linear tetrahedra, {settings.scheme}",
+                "integration": INTEGRATION[settings.scheme],
                 "space_group": cell.space_group,
                 "mesh": bands["mesh"],
                 "irreducible_points": bands["irreducible_points"],
