@@ -200,8 +200,8 @@ def test_gpaw_computes_magnesium_oxide(tmp_path):
     spectrum = periodic.spectrum("rpa").isotropic()
     assert not spectrum.epsilon_imaginary[COARSE.grid.values < periodic.direct_gap].any()
     assert spectrum.epsilon_imaginary.max() > 3.0
-    # On a coarse mesh the two differ: ours weigh all points alike and interpolate oscillator strengths,
-    # GPAW's weigh them by the tetrahedra that happen to meet there and interpolate dipoles.
+    # On a coarse mesh the two differ: ours weigh all points alike and interpolate oscillator
+    # strengths, GPAW's weigh them by the tetrahedra that meet there and interpolate dipoles.
     for level in ("ipa", "rpa"):
         theirs = irreducible.spectrum(level).isotropic().epsilon_imaginary
         ours = periodic.spectrum(level).isotropic().epsilon_imaginary

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["GpawEngine", "GpawSettings"]
 
 INTEGRATION = {
-    "periodic": "linear tetrahedra that fill the reciprocal cell, oscillator strengths interpolated",
-    "irreducible": "linear tetrahedra in the irreducible zone, dipoles interpolated (GPAW's)",
+    "periodic": "tetrahedra that fill the reciprocal cell, oscillator strengths interpolated",
+    "irreducible": "tetrahedra in the irreducible zone, dipoles interpolated (GPAW's)",
 }
 """Part of the key of a job: spectra integrated otherwise are other spectra."""
 MAGNETIC = 0.1

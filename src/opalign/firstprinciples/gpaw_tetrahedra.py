@@ -92,9 +92,9 @@ class OscillatorHeadAndWings(HilbertOpticalLimitTetrahedron):
     a tetrahedron, x² with it, and its linear interpolation carries the large x² of the gap to
     energies where it no longer holds: ε∞ of CdSe (gap 0.5 eV) comes out a third too high on a mesh
     of 8×8×8. The oscillator strength f ∝ x²·Δε varies less, and interpolated it keeps the f-sum of
-    the mesh, ∫ω Im ε dω ∝ Σ f, exactly. On the surface Δε = ω then x² = f/ω: weights of the head are
-    multiplied by Δε/ω, those of the wings, which hold one x, by its root, so that head, wings and
-    body remain one positive matrix.
+    the mesh, ∫ω Im ε dω ∝ Σ f, exactly. On the surface Δε = ω then x² = f/ω: weights of the head
+    are multiplied by Δε/ω, those of the wings, which hold one x, by its root, so that head, wings
+    and body remain one positive matrix.
     """
 
     def __init__(self, omega_w: np.ndarray) -> None:
