@@ -91,11 +91,8 @@ def _candidates(config: CampaignConfig, fail: OnFailure) -> Iterator[Candidate]:
 
 
 def _prototypes(source: PrototypeSource) -> list[Candidate]:
-    from opalign.firstprinciples.prototypes import (
-        PlausibilityRules,
-        enumerate_compounds,
-        plan_compounds,
-    )
+    from opalign.firstprinciples.plausibility import PlausibilityRules
+    from opalign.firstprinciples.prototypes import enumerate_compounds, plan_compounds
 
     rules = PlausibilityRules(known_only=source.known_only)
     compounds = enumerate_compounds(
