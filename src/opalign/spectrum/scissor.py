@@ -199,7 +199,8 @@ def shifted_imaginary(
     if gap is not None:
         allowed &= energies >= gap + shift - 1e-9 * grid.step
     moved = np.where(allowed, np.where(allowed, energies, 1.0) ** -power, 0.0)[:, None] * moved
-    return moved.reshape(target.num, *epsilon_imaginary.shape[1:])
+    shifted: np.ndarray = moved.reshape(target.num, *epsilon_imaginary.shape[1:])
+    return shifted
 
 
 def rescale(

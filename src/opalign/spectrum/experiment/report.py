@@ -151,14 +151,15 @@ def _summary(comparisons: Sequence[Comparison]) -> list[str]:
     ]
     if not all_three:
         return []
-    rows = []
-    for name, pick, form in (
+    measures: tuple[tuple[str, Callable[[Score], float], str], ...] = (
         ("median SC", lambda s: s.similarity, ".2f"),
         ("median size of onset shift / eV", lambda s: abs(s.onset_shift), ".2f"),
         ("median size of edge shift / eV", lambda s: abs(s.edge_shift), ".2f"),
         ("median size of error of ε₁", lambda s: abs(s.permittivity_error), ".0%"),
-    ):
-        values = np.array([[pick(one) for one in scores] for scores in all_three], dtype=float)
+    )
+    rows = []
+    for name, pick, form in measures:
+        values = np.array([[pick(one) for one in scores] for scores in all_three])
         values = values[np.isfinite(values).all(axis=1)]
         if len(values):
             medians = " | ".join(f"{median:{form}}" for median in np.median(values, axis=0))
@@ -217,7 +218,7 @@ def _three(one: Comparison, pick: Callable[[Score], float], form: str) -> str:
     if one.corrected_score is None or one.rigid_score is None:
         return before
     after, rigid = (_number(pick(score), form) for score in (one.corrected_score, one.rigid_score))
-    return f"{before} → {after} / {rigid}"
+    return NONE if before == after == rigid == NONE else f"{before} → {after} / {rigid}"
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
