@@ -101,12 +101,12 @@ def test_a_material_is_put_into_the_group_of_its_like(explained, tmp_path):
         "material", structure, "--model", "alignn", "--explained", out, "--out", tmp_path / "m"
     )
     assert result.exit_code == 0, result.output
-    found = json.loads((m / "material.json").read_text())
+    found = json.loads((tmp_path / "m" / "material.json").read_text())
     assert set(found["placement"]["members"]) & {"ZnSe", "CdS"}
     total = np.array(found["sites"]["total"])
     parts = np.sum([site["contribution"] for site in found["sites"]["per_site"]], axis=0)
     np.testing.assert_allclose(parts + found["sites"]["rest"], total, atol=1e-4 * total.max())
-    page = (m / "material.html").read_text()
+    page = (tmp_path / "m" / "material.html").read_text()
     assert "CdSe" in page
     assert 'src="http' not in page
 

@@ -201,7 +201,7 @@ def _told_apart(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> bo
 
 @lru_cache(maxsize=100_000)
 def _fisher_p(a: int, b: int, c: int, d: int) -> float:
-    """Return the p-value of Fisher's exact test; thousands of rare properties share their counts."""
+    """Return the p-value of Fisher's exact test; many rare properties share their counts."""
     from scipy.stats import fisher_exact
 
     return float(fisher_exact([[a, b], [c, d]]).pvalue)

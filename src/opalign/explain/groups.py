@@ -18,7 +18,7 @@ from opalign.errors import ConfigurationError, DatasetError, MissingExtraError
 #: Beyond this, linkage works on the vectors themselves: a matrix of distances would take 0.4 GiB
 #: here and grow with the square.
 MOST_PAIRWISE = 10_000
-#: Up to this many materials, the leaves of a dendrogram that is shown are ordered so that neighbours
+#: Up to this many materials, leaves of a dendrogram that is shown are ordered so that neighbours
 #: are alike; 2,700 materials would take minutes for it, and a fraction of a second for the linkage.
 MOST_ORDERED = 500
 

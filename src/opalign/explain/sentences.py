@@ -80,7 +80,7 @@ def group_sentences(
                 if untested
                 else "Nothing that was tested sets it apart."
             )
-            sentences.append(Sentence(text, (), True))
+            sentences.append(Sentence(text, (), not untested))
         found[group] = sentences
     return found
 

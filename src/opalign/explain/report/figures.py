@@ -72,7 +72,9 @@ def dendrogram_figure(explanation: Explanation) -> Figure | None:
         link_color_func=lambda node: colours[int(node)],
     )
     if number > 1:
-        height = 0.5 * (linkage[-number, 2] + linkage[-number + 1, 2])
+        # Between the last join that is made and the first that is not.
+        heights = np.concatenate([[0.0], linkage[:, 2]])
+        height = heights[materials - number : materials - number + 2].mean()
         axes.axhline(height, color=INK, lw=0.8, ls="--")
     axes.set_ylabel("Ward distance")
     axes.set_title(f"{number} groups", fontsize=10)

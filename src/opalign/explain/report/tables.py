@@ -137,12 +137,12 @@ def groups_table(explanation: Explanation) -> str:
             more = len(names) - _MOST_NAMES
             shown += f" and {more} other{'s' if more > 1 else ''}"
         sentences = explanation.sentences.get(group, [])
-        tested = [sentence.text for sentence in sentences if sentence.tested]
+        apart = [sentence.text for sentence in sentences[1:]]
         lines.append(
             f'<tr data-group="{group}"><td><i class="dot" style="background:'
             f'{group_colour(group)}"></i>{group + 1}</td><td>{len(members)}</td>'
             f'<td class="text">{text(shown)}</td><td>{int(passed.get(group, 0))}</td>'
-            f'<td class="text">{text(tested[0] if tested else "")}</td></tr>'
+            f'<td class="text">{text(apart[0] if apart else "")}</td></tr>'
         )
     return (
         '<div class="scroll tall"><table id="groups-table"><thead><tr><th>group</th><th>materials'
