@@ -4,8 +4,9 @@
 
 Takes the campaign's spectra (IPA and RPA, relaxed cells) and those in
 ``benchmarks/data/measured_crystals.parquet`` (cells with measured lattice constants, chosen because
-their n and k were measured; for figures these come first), further tables if any are named
-with ``--table``, and predictions by the checkpoints of the repository for the same crystals. Every
+their n and k were measured), further tables if any are named with ``--table``, and predictions by
+the checkpoints of the repository for the same crystals. A crystal of both the first two counts
+once: as computed in the measured cell, and as predicted for the relaxed one of the campaign. Every
 prediction says whether the model was trained on the crystal, on another of its formula, or on
 neither.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,12 +59,16 @@ def main() -> None:
         import_gpaw(arguments.campaign, campaign)
         tables = [SpectraTable.open(path) for path in (EXTRA, campaign, *arguments.table)]
         missing = without_measurement(tables[1])
+        measured_cells, relaxed, *others = tables
         computed = [
-            crystal for table in tables for crystal in crystals_of(table, wanted=is_measured)
+            *once(crystals_of(table, wanted=is_measured) for table in (measured_cells, relaxed)),
+            *(crystal for table in others for crystal in crystals_of(table, wanted=is_measured)),
         ]
         names = ("alignn", "optimate") if arguments.checkpoint is None else arguments.checkpoint
         predicted = [
-            crystal for name in names for table in tables for crystal in predictions(name, table)
+            crystal
+            for name in names
+            for crystal in once(predictions(name, table) for table in (relaxed, measured_cells))
         ]
     measurements, problems = all_measurements()
     for problem in problems:
@@ -81,6 +86,19 @@ def main() -> None:
         if arguments.plots is not None:
             plot_experiment(group, arguments.plots / f"{name}.png")
     plot_experiment_sheet(list(groups.values()), IMAGES / "experiment_sheet.png")
+
+
+def once(sources: Iterable[Iterable[Crystal]]) -> Iterator[Crystal]:
+    """Yield the crystals of all sources but those that an earlier source had."""
+    before: set[tuple[str, int]] = set()
+    for source in sources:
+        here = list(source)
+        yield from (one for one in here if _identity(one) not in before)
+        before.update(_identity(one) for one in here)
+
+
+def _identity(crystal: Crystal) -> tuple[str, int]:
+    return reduced_formula(crystal.formula), crystal.spacegroup
 
 
 def without_measurement(table: SpectraTable) -> str:
