@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from opalign.explain.groups import Labels, Matrix, cut, ward_linkage
 
+#: Materials whose distances are kept as a matrix, of 200 MB.
+MOST_DISTANCES = 5_000
+
 
 def agreement(first: Labels, second: Labels) -> float:
     """Return the adjusted Rand index of two partitions (M,) of the same materials."""
@@ -53,11 +56,20 @@ def bootstrap_stability(
     means, errors
         (len(labels),) mean adjusted Rand index over the draws and its standard error.
     """
+    from scipy.cluster.hierarchy import linkage as scipy_linkage
+    from scipy.spatial.distance import pdist, squareform
+
     generator = np.random.default_rng(seed)
     found = np.empty((draws, len(labels)))
+    # Distances of all serve every draw, as long as they fit into memory.
+    distances = squareform(pdist(matrix)) if len(matrix) <= MOST_DISTANCES else None
     for draw in range(draws):
         rows = draw_formulas(formulas, share, generator)
-        linkage = ward_linkage(matrix[rows])
+        if distances is None:
+            linkage = ward_linkage(matrix[rows])
+        else:
+            own_distances = squareform(distances[np.ix_(rows, rows)], checks=False)
+            linkage = np.asarray(scipy_linkage(own_distances, "ward"))
         for place, (number, own) in enumerate(labels.items()):
             again = cut(linkage, number=min(number, len(rows)))
             found[draw, place] = agreement(own[rows], again)

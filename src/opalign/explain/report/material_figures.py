@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LABELS = {"epsilon_imaginary": "Im ε", "log_absorption": "log₁₀(α / cm⁻¹)"}
 #: Kinds of bonds or angles that are drawn.
 MOST_BARS = 8
+#: Share of the largest value that is rounding.
+ROUNDING = 1e-6
 #: Angles weaker than this share of the strongest are left out.
 SMALLEST_SHARE = 0.02
 
@@ -30,7 +32,7 @@ def site_figure(explanation: MaterialExplanation) -> Figure:
     around = sites.by_label(explanation.surroundings)
     if set(around) != set(parts[0][1]):
         parts.append(("by element and coordination", around))
-    figure, grid = new_figure(5.0 * len(parts), 3.4, 1, len(parts))
+    figure, grid = new_figure(6.0 * len(parts), 3.6, 1, len(parts))
     for axes, (title, contributions) in zip(np.atleast_1d(grid), parts, strict=True):
         _contributions(axes, explanation, contributions)
         axes.set_title(title, fontsize=10)
@@ -43,13 +45,15 @@ def _contributions(
     sites = explanation.sites
     colours = [COLOURS[place % len(COLOURS)] for place in range(len(parts))]
     values = np.array(list(parts.values()))
-    if values.min() >= 0.0 and not sites.rest.any():
+    scale = max(float(np.abs(sites.total).max()), np.finfo(float).tiny)
+    apart = bool(np.abs(sites.rest).max() > ROUNDING * scale)
+    if values.min() >= -ROUNDING * scale and not apart:
         axes.stackplot(sites.energies, values, labels=list(parts), colors=colours, alpha=0.85)
     else:
         # What may be negative does not stack.
         for (name, row), colour in zip(parts.items(), colours, strict=True):
             axes.plot(sites.energies, row, label=name, color=colour, lw=1.4)
-        if np.abs(sites.rest).max() > 1e-6 * max(float(np.abs(sites.total).max()), 1e-12):
+        if apart:
             axes.plot(sites.energies, sites.rest, label="no site", color=GREY, lw=1.4)
     axes.plot(sites.energies, sites.total, color=INK, lw=1.4, label="prediction")
     axes.set_xlim(sites.energies[0], sites.energies[-1])
@@ -63,7 +67,7 @@ def nearest_figure(explanation: MaterialExplanation) -> Figure | None:
     if not explanation.nearest_spectra:
         return None
     names = {item.id: item.formula for item in explanation.nearest}
-    figure, grid = new_figure(10.0, 3.4, 1, 2)
+    figure, grid = new_figure(12.0, 3.6, 1, 2)
     spectrum = explanation.spectrum
     for place, (material_id, other) in enumerate(explanation.nearest_spectra.items()):
         label, colour = f"{names[material_id]} ({material_id})", COLOURS[place % len(COLOURS)]
@@ -91,7 +95,7 @@ def importance_figure(explanation: MaterialExplanation) -> Figure | None:
     if not panels:
         return None
     rows = max(len(items) for _, items in panels)
-    figure, grid = new_figure(5.0 * len(panels), 0.8 + 0.3 * rows, 1, len(panels))
+    figure, grid = new_figure(6.0 * len(panels), 0.8 + 0.3 * rows, 1, len(panels))
     for axes, (title, items) in zip(np.atleast_1d(grid), panels, strict=True):
         names = [f"{item.name}  ({item.count}×)" for item in items]
         axes.barh(names, [item.importance for item in items], color=COLOURS[0], height=0.62)
