@@ -114,8 +114,6 @@ def tasks() -> Iterator[tuple[str, str, Structure, GpawSettings]]:
 def compute(work: Path) -> None:
     """Compute what the work folder has not."""
     for name, folder, cell, settings in tasks():
-        if (work / folder / RESULT_FILE).exists():
-            continue
         result = GpawEngine(settings).run(cell, work / folder)
         mesh = "×".join(map(str, result.provenance["mesh"]))
         seconds = sum(result.seconds.values())
@@ -198,7 +196,10 @@ def mesh_table(fine: dict[str, EngineResult], coarse: dict[str, EngineResult]) -
         "| crystal | meshes | SC, 20 eV | SC, 6 eV | ε₁(0) | ε₁(1.5 eV) | gap / eV | edge / eV |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    integrations: dict[str, None] = {}
     for name in (name for name in coarse if name in fine):
+        schemes = [results[name].provenance["integration"] for results in (coarse, fine)]
+        integrations.setdefault(" → ".join(schemes))
         pair = [results[name] for results in (coarse, fine)]
         sharp = [result.spectrum("rpa").isotropic() for result in pair]
         broad = [spectrum.broadened(NARROW) for spectrum in sharp]
@@ -223,6 +224,7 @@ def mesh_table(fine: dict[str, EngineResult], coarse: dict[str, EngineResult]) -
             + " | ".join(others)
             + " |"
         )
+    lines += ["", "Integration: " + "; ".join(integrations) + "."]
     return "\n".join(lines) + "\n"
 
 
