@@ -22,7 +22,6 @@ from opalign.explain.features import (
     checked_layer,
     extract_features,
     feature_layers,
-    layers_of,
     read_features,
 )
 from opalign.explain.groups import Groups, checked_matrix, density_groups
@@ -39,6 +38,7 @@ from opalign.explain.out_of_fold import (
 from opalign.explain.outliers import outliers
 from opalign.explain.predicted import predicted_target, similarity_to
 from opalign.explain.properties import chemical_properties, spectral_properties
+from opalign.explain.representations import Network, representations
 from opalign.explain.sentences import group_sentences
 from opalign.explain.site_probes import probe_layers
 from opalign.explain.targets import (
@@ -48,13 +48,7 @@ from opalign.explain.targets import (
     list_target,
     pdos_target,
 )
-from opalign.explain.validity import (
-    Representation,
-    Truth,
-    composition_features,
-    spectra_features,
-    validity_table,
-)
+from opalign.explain.validity import Truth, validity_table
 from opalign.prediction import load_model
 from opalign.prediction.predictor import Predictor
 from opalign.prediction.result import Failure
@@ -308,46 +302,16 @@ class _Run:
             dict(target.numbers),
             {name: list(chemistry.materials[column]) for name, column in CLASSES.items()},
         )
+        explained = Network(_short(config.model), path, *own_folds)
         others = [
             self._other(other, place, table) for place, other in enumerate(config.other_models)
         ]
-        networks = [(_short(config.model), path, *own_folds, None), *others]
-        rows: list[Representation] = []
-        for name, own_path, folds, fold_paths, _ in networks:
-            for layer in layers_of(own_path):
-                own = read_features(own_path, layer).select(features.ids)
-                compared = {
-                    str(role): _counterpart(other_path, own_path, layer).select(features.ids)
-                    for _, other_path, _, _, role in networks
-                    if role is not None and own_path is path
-                }
-                unseen = out_of_fold_features(folds, fold_paths, own) if folds else None
-                rows.append(
-                    Representation(f"{name}: {layer}", own, unseen=unseen, compared=compared)
-                )
-        ids, formulas = features.ids, features.formulas
-        for name, curve in target.curves.items():
-            own = spectra_features(ids, formulas, curve.values, name)
-            rows.append(Representation(f"raw spectra: {name}", own, "control"))
-        if predicted is not None:
-            for name, curve in predicted.curves.items():
-                own = spectra_features(ids, formulas, curve.values, name)
-                title = f"predicted spectra ({similarity_of}): {name}"
-                rows.append(Representation(title, own, "control"))
-        compositions = [dict(structure.composition.as_dict()) for structure in table.structures()]
-        own = composition_features(ids, formulas, compositions)
-        rows.append(Representation("composition", own, "control"))
-        return validity_table(
-            [row for row in rows if _varies(row.features)],
-            truth,
-            number,
-            draws=config.draws,
-            seed=config.seed,
+        rows = representations(
+            [explained, *others], features, target, predicted, similarity_of, table
         )
+        return validity_table(rows, truth, number, draws=config.draws, seed=config.seed)
 
-    def _other(
-        self, other: OtherModel, place: int, table: SpectraTable
-    ) -> tuple[str, Path, list[Fold], list[Path], str | None]:
+    def _other(self, other: OtherModel, place: int, table: SpectraTable) -> Network:
         path = self.out / "cache" / f"features_{place}.parquet"
         missing: list[str] = []
         predictor = load_model(other.model)
@@ -364,7 +328,7 @@ class _Run:
         folds: list[Fold] = []
         if other.cross_validation is not None:
             folds = read_folds(other.cross_validation, other.method)
-        return (
+        return Network(
             other.name or _short(other.model),
             path,
             folds,
@@ -399,19 +363,6 @@ def _require_different(target: Target, table: SpectraTable) -> None:
             where=str(table.path),
             cure="check how the table was made",
         )
-
-
-def _counterpart(other: Path, own: Path, layer: str) -> LayerFeatures:
-    """Return the other network's layer of this name, or the one as far along."""
-    layers, others = layers_of(own), layers_of(other)
-    if layer in others:
-        return read_features(other, layer)
-    place = round(layers.index(layer) / max(len(layers) - 1, 1) * (len(others) - 1))
-    return read_features(other, others[place])
-
-
-def _varies(features: LayerFeatures) -> bool:
-    return bool(np.ptp(features.matrix, axis=0).max() > 0.0)
 
 
 def _short(name: str) -> str:
