@@ -20,17 +20,13 @@ def explanation(sites=SITES, numbers=True):
     ids = tuple(row[0] for row in SITES)
     frame = pd.DataFrame(sites, columns=["material_id", "element", "oxidation_state", "motif"])
     edges = np.array([5e5, 1e5, 2e5, 3e4, np.nan])
-    {"edge_integral_eV_per_cm": edges, "onset_eV": np.arange(5.0)}
+    known = {"edge_integral_eV_per_cm": edges, "onset_eV": np.arange(5.0)}
     return SimpleNamespace(
         ids=ids,
         formulas=tuple(f"F{name}" for name in ids),
         groups=SimpleNamespace(labels=np.array([1, 0, 0, 0, 1])),
         chemistry=SimpleNamespace(sites=frame),
-        target=SimpleNamespace(
-            numbers={"edge_integral_eV_per_cm": edges, "onset_eV": np.arange(5.0)}
-            if numbers
-            else {}
-        ),
+        target=SimpleNamespace(numbers=known if numbers else {}),
     )
 
 
