@@ -65,6 +65,37 @@ def test_from_plan_to_table(config, tmp_path):
     again = compute("plan", config, "--out", out)
     assert "3 of them are done already" in again.output
 
+    card = compute("card", table, tmp_path / "alone")
+    assert card.exit_code == 0, card.output
+    assert (tmp_path / "alone" / "README.md").is_file()
+
+    known = compute("plan", config, "--out", tmp_path / "next", "--set", f"known=[{table}]")
+    assert "0  not computed elsewhere with these settings" in known.output
+    assert "0 jobs" in known.output
+
+
+def test_corrections_are_told_one_by_one(config, tmp_path, monkeypatch):
+    from opalign.firstprinciples.correction import Correction
+
+    def correct(folder, settings=None, *, processes, retry_failed, report):
+        assert (processes, retry_failed) == (2, True)
+        found = [
+            Correction("rocksalt-MgO", {"corrected_gap_eV": 7.7}),
+            Correction("rocksalt-CdO", None, "narrows the gap"),
+        ]
+        for each in found:
+            report(each)
+        return found
+
+    compute("plan", config, "-o", tmp_path / "out")
+    monkeypatch.setattr("opalign.firstprinciples.correction.correct_campaign", correct)
+    result = compute("correct", tmp_path / "out", "-w", "2", "--retry")
+    assert result.exit_code == 0, result.output
+    assert "rocksalt-MgO  gap 7.70 eV" in result.output
+    assert "rocksalt-CdO  not corrected: narrows the gap" in result.output
+    assert "1 corrected, 1 not" in result.output
+    assert "Next:" in result.output
+
 
 def test_failures_are_shown_and_retried(tmp_path):
     config = written(tmp_path / "c.yaml", settings={"troubles": ["metal"]})

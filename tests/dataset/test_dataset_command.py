@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from opalign.cli.dataset import app
-from opalign.dataset.table import SpectraTable
+from opalign.dataset.table import SpectraTable, concatenate
 from opalign.errors import DatasetError
 
 
@@ -39,6 +39,19 @@ def test_check(table, rewrite, column):
     broken = invoke("check", table.path)
     assert isinstance(broken.exception, DatasetError)
     assert "row 3 (mat-3), column 'rpa_im_mean'" in str(broken.exception)
+
+
+def test_join(tmp_path, table):
+    parts = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, row in zip(parts, ([0, 2], [1]), strict=True):
+        concatenate(path, [table.select([table.ids[each] for each in row])])
+    result = invoke("join", tmp_path / "all.parquet", *parts)
+    assert result.exit_code == 0, result.output
+    assert "3 materials of 2 tables" in result.stdout
+    assert SpectraTable.open(tmp_path / "all.parquet").ids == ["mat-0", "mat-2", "mat-1"]
+    twice = invoke("join", tmp_path / "twice.parquet", parts[0], parts[0])
+    assert isinstance(twice.exception, DatasetError)
+    assert not (tmp_path / "twice.parquet").exists()
 
 
 def test_export_and_import(tmp_path, table):

@@ -25,6 +25,7 @@ from opalign.errors import ConfigurationError
 if TYPE_CHECKING:
     from opalign.firstprinciples.campaign import Campaign
     from opalign.firstprinciples.campaign_run import Progress
+    from opalign.firstprinciples.correction import Correction
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -165,6 +166,40 @@ def run(
 
 
 @app.command()
+def correct(
+    folder: Folder,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=1, help="Processes of one core each.")
+    ] = 1,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try again where a correction failed before.")
+    ] = False,
+) -> None:
+    """Move finished spectra to the gaps of a hybrid; stop and go on with the same command.
+
+    Each result gets the levels ipa_corrected and rpa_corrected beside its own, which export takes
+    along.
+    """
+    from opalign.firstprinciples.correction import correct_campaign
+
+    console = output_console()
+
+    def told(correction: Correction) -> None:
+        numbers = correction.scalars
+        ended = (
+            f"not corrected: {correction.failure}"
+            if numbers is None
+            else f"gap {numbers['corrected_gap_eV']:.2f} eV"
+        )
+        console.print(f"{correction.identifier}  {ended}", markup=False)
+
+    corrections = correct_campaign(folder, processes=workers, retry_failed=retry, report=told)
+    failed = sum(correction.scalars is None for correction in corrections)
+    console.print(f"{len(corrections) - failed} corrected, {failed} not", markup=False)
+    console.print("Next:", f"  opalign compute export {folder} TABLE", sep="\n", markup=False)
+
+
+@app.command()
 def status(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all failures.")] = False,
@@ -221,6 +256,25 @@ def export(
 
         path = write_card(SpectraTable.open(table), card, campaign=campaign, title=table.stem)
         console.print(f"{path}  the card, with figures", markup=False)
+
+
+@app.command()
+def card(
+    table: Annotated[Path, typer.Argument(help="Exported table.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder of the card.", show_default=False)],
+    campaign: Annotated[
+        Path | None,
+        typer.Option("--campaign", metavar="FOLDER", help="Tells what failed, and the time spent."),
+    ] = None,
+) -> None:
+    """Write the card of a table, with figures: also of one joined from several campaigns."""
+    from opalign.dataset.table import SpectraTable
+    from opalign.firstprinciples.campaign import open_campaign
+    from opalign.firstprinciples.card import write_card
+
+    opened = None if campaign is None else open_campaign(campaign)
+    path = write_card(SpectraTable.open(table), out, campaign=opened, title=table.stem)
+    output_console().print(f"{path}  the card, with figures", markup=False)
 
 
 def _print_status(campaign: Campaign) -> None:

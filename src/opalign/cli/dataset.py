@@ -168,6 +168,22 @@ def export_table(
     _print_report(report)
 
 
+@app.command("join")
+def join_tables(
+    out: Annotated[Path, typer.Argument(help="Table to write (Parquet).", show_default=False)],
+    tables: Annotated[
+        list[Path],
+        typer.Argument(help="Tables of equal grid and levels, no id twice.", show_default=False),
+    ],
+) -> None:
+    """Join tables of one kind, such as parts of a set that were computed apart."""
+    from opalign.dataset.table import SpectraTable, concatenate
+
+    written = concatenate(out, [SpectraTable.open(path) for path in tables])
+    rows = len(SpectraTable.open(written))
+    typer.echo(f"{written}  {rows} materials of {len(tables)} tables")
+
+
 @app.command("info")
 def show_info(table: Annotated[Path, typer.Argument(help="Table to describe.")]) -> None:
     """Print what a table declares: rows, grid, levels, scalars, licence, source."""

@@ -178,7 +178,15 @@ class SpectraTable:
         comes from α, taken as zero where it stands at the floor.
         """
         index = self._checked(index)
-        return self._spectra.spectrum(index, level, self.ids[index], self._provenance(index))
+        return self._spectra.spectrum(index, level, self.ids[index], self.provenance(index))
+
+    def provenance(self, index: int) -> str | None:
+        """Text that tells where a row comes from; None where the table has none."""
+        index = self._checked(index)
+        if "provenance" not in self._names:
+            return None
+        text: str | None = self._column("provenance")[index].as_py()
+        return text
 
     def isotropic_imaginary(
         self, level: str, broadening: Broadening | None = None, dtype: DTypeLike = np.float64
@@ -293,12 +301,6 @@ class SpectraTable:
                 column = file.read(columns=[name]).column(0).combine_chunks()
             self._kept[name] = column.take(pa.array(self._rows))
         return self._kept[name]
-
-    def _provenance(self, index: int) -> str | None:
-        if "provenance" not in self._names:
-            return None
-        text: str | None = self._column("provenance")[index].as_py()
-        return text
 
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):

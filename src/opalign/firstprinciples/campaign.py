@@ -38,6 +38,7 @@ from opalign.firstprinciples.jobs import (
     load_engine,
     new_job,
 )
+from opalign.firstprinciples.known import known_keys
 
 CONFIG_FILE = "campaign.yaml"
 PLAN_FILE = "plan.json"
@@ -46,6 +47,7 @@ WORKERS_LOG = "workers.log"
 LOCK_FILE = "lock"
 PLAN_VERSION = 1
 COST_RULE = "expected cost"
+KNOWN_RULE = "known"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def plan_campaign(config: CampaignConfig, folder: str | Path) -> Campaign:
     folder = Path(folder)
     engine = load_engine(config.engine, config.settings)
     jobs, funnel = _jobs(select_candidates(config), engine, config)
+    jobs = _without_known(jobs, funnel, config)
     jobs = [latest_retry(job, folder / JOBS_FOLDER) for job in jobs]
     with job_lock(folder / LOCK_FILE) as free:
         require_free(free, folder)
@@ -171,6 +174,29 @@ def _jobs(
         {"id": name, "rule": COST_RULE, "reason": reason} for name, reason in refused.items()
     ]
     return jobs, funnel | {"kept": len(jobs)}
+
+
+def _without_known(jobs: list[Job], funnel: dict[str, Any], config: CampaignConfig) -> list[Job]:
+    """Leave out what the tables and lists of ``known`` hold, and count it in ``funnel``."""
+    if not config.known:
+        return jobs
+    known = known_keys(config.known)
+    kept = [job for job in jobs if job.key not in known]
+    funnel["steps"].append(
+        {
+            "rule": KNOWN_RULE,
+            "description": "not computed elsewhere with these settings",
+            "entered": len(jobs),
+            "passed": len(kept),
+        }
+    )
+    funnel["rejections"] += [
+        {"id": job.identifier, "rule": KNOWN_RULE, "reason": f"in {known[job.key]}"}
+        for job in jobs
+        if job.key in known
+    ]
+    funnel["kept"] = len(kept)
+    return kept
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

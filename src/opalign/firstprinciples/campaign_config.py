@@ -80,6 +80,11 @@ class CampaignConfig(_Frozen):
 
     source: Source
     filters: CandidateFilters = CandidateFilters()
+    known: tuple[Path, ...] = Field(
+        default=(),
+        description="what was computed elsewhere and is not planned again: exported tables, and "
+        "the lists of failures beside their cards",
+    )
     engine: str = Field(
         default="gpaw",
         description="name of an engine, or module:function of one of your own, which is called "
@@ -122,8 +127,15 @@ def read_campaign(path: str | PathLike[str], overrides: Sequence[str] = ()) -> C
         )
     source = content.get("source")
     if isinstance(source, dict) and isinstance(source.get("path"), str):
-        source["path"] = str((path.parent / Path(source["path"]).expanduser()).resolve())
+        source["path"] = _resolved(source["path"], path.parent)
+    known = content.get("known")
+    if isinstance(known, list) and all(isinstance(each, str) for each in known):
+        content["known"] = [_resolved(each, path.parent) for each in known]
     return parse_campaign(with_overrides(content, overrides), where=str(path))
+
+
+def _resolved(text: str, folder: Path) -> str:
+    return str((folder / Path(text).expanduser()).resolve())
 
 
 def parse_campaign(content: Mapping[str, Any], where: str = "campaign") -> CampaignConfig:

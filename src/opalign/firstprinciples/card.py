@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,8 +20,10 @@ from opalign.firstprinciples.campaign import Campaign
 from opalign.firstprinciples.campaign_cost import CostFit, fit_cost
 from opalign.firstprinciples.campaign_status import CampaignStatus, campaign_status
 from opalign.firstprinciples.card_figures import draw_cost, draw_distributions
+from opalign.firstprinciples.known import failures_of, write_failures
 
 CARD_FILE = "README.md"
+FAILURES_FILE = "failures.json"
 DISTRIBUTIONS_FILE = "distributions.png"
 COST_FILE = "cost.png"
 ESTIMATED_SIZES = (2, 4, 8, 16, 32)
@@ -62,7 +64,8 @@ def write_card(
     Parameters
     ----------
     campaign
-        Tells also what failed, and the time it took.
+        Tells also what failed, and the time it took; failures are listed in ``failures.json``,
+        which a later campaign can name as known.
 
     Raises
     ------
@@ -79,8 +82,9 @@ def write_card(
     lines += ["The last bin of a histogram holds all that lies beyond it.", ""]
     lines += [*_quality(table), ""]
     lines += _cost(table, status, folder)
-    if status is not None and status.failures:
-        lines += ["", *_failures(status)]
+    if campaign is not None and (failures := failures_of(campaign)):
+        lines += ["", *_failures(failures)]
+        write_failures(failures, folder / FAILURES_FILE)
     lines += ["", *_settings(table)]
     return write_text(folder / CARD_FILE, "\n".join(lines).rstrip() + "\n")
 
@@ -88,7 +92,8 @@ def write_card(
 def _contents(table: SpectraTable, status: CampaignStatus | None) -> list[str]:
     hours = float(np.nansum(table.scalar("core_seconds"))) / 3600.0
     if status is not None:
-        hours = status.core_hours
+        # Failed attempts cost, too; of what was joined from elsewhere, only what succeeded is told.
+        hours = max(hours, status.core_hours)
     described = ", ".join(f"`{name}` ({info.description})" for name, info in table.levels.items())
     lines = [
         f"{len(table)} materials ({len(set(table.formulas))} reduced formulas), "
@@ -137,9 +142,8 @@ def _type_of(table: SpectraTable, row: int) -> str:
 
 
 def _provenance(table: SpectraTable, row: int) -> dict[str, Any]:
-    text = table.spectrum(row, next(iter(table.levels))).provenance
     try:
-        told = json.loads(text or "{}")
+        told = json.loads(table.provenance(row) or "{}")
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
@@ -248,12 +252,14 @@ def _estimate(fit: CostFit, done: int, status: CampaignStatus | None) -> list[st
     return lines
 
 
-def _failures(status: CampaignStatus) -> list[str]:
+def _failures(failures: Sequence[Mapping[str, Any]]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for entry in failures:
+        names.setdefault(entry["reason"], []).append(entry["material_id"])
     lines = ["## Without a spectrum", "", "| reason | materials | which |", "|---|---:|---|"]
-    for reason, number in status.reasons.items():
-        names = [each.identifier for each in status.failures if each.reason == reason]
-        shown = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
-        lines.append(f"| {reason} | {number} | {shown} |")
+    for reason, found in sorted(names.items(), key=lambda item: -len(item[1])):
+        shown = ", ".join(found[:12]) + (" …" if len(found) > 12 else "")
+        lines.append(f"| {reason} | {len(found)} | {shown} |")
     return lines
 
 
