@@ -92,3 +92,26 @@ def test_gradients_of_log_absorption_are_finite_where_nothing_absorbs():
     predicted_target(output, "log_absorption", GRID).sum().backward()
     assert torch.isfinite(imaginary.grad).all()
     assert torch.isfinite(real.grad).all()
+
+
+def test_a_level_that_a_material_lacks_neither_counts_nor_spoils_the_gradient():
+    loss = TrainingLoss(MODEL, "l1")
+    predicted = torch.full((2, 2, GRID.num), 3.0, requires_grad=True)
+    reference = torch.ones(2, 2, GRID.num)
+    reference[0, 0] += 1.0
+    reference[1, 1] = torch.nan
+    terms = loss({"epsilon_imaginary": predicted}, {"epsilon_imaginary": reference})
+    # |3 − 2|, |3 − 1|, |3 − 1|; the fourth is unknown.
+    assert terms["loss"].item() == pytest.approx((1.0 + 2.0 + 2.0) / 3, rel=1e-6)
+    terms["loss"].backward()
+    assert torch.isfinite(predicted.grad).all()
+    assert (predicted.grad[1, 1] == 0.0).all()
+    assert (predicted.grad[1, 0, 1:-1] > 0.0).all()
+
+
+def test_unknown_similarities_do_not_count():
+    loss = TrainingLoss(MODEL, similarity_weight=2.0)
+    found = loss(
+        {"similarity": torch.tensor([0.9, 0.4])}, {"similarity": torch.tensor([0.8, torch.nan])}
+    )
+    assert found["loss"].item() == pytest.approx(0.2, rel=1e-5)

@@ -156,7 +156,7 @@ def split_from_ids(
     """
     keep = None if available is None else set(available)
     parts = [
-        [material_id for material_id in _read_ids(part) if keep is None or material_id in keep]
+        [material_id for material_id in read_ids(part) if keep is None or material_id in keep]
         for part in (train, validation, test)
     ]
     split = Split(train=parts[0], validation=parts[1], test=parts[2])
@@ -270,7 +270,8 @@ def _rank(seed: int, text: str) -> bytes:
     return hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
 
 
-def _read_ids(part: Iterable[str] | str | PathLike[str]) -> list[str]:
+def read_ids(part: Iterable[str] | str | PathLike[str]) -> list[str]:
+    """Ids as given, or from a text file with one a line; DatasetError if it cannot be read."""
     if not isinstance(part, str | PathLike):
         return list(part)
     path = Path(part)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from opalign.crystal.graph import build_graph
 from opalign.errors import ConfigurationError, StructureError
-from opalign.model.config import PhysicalHeadConfig
+from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
 from opalign.model.heads import VectorHead
 from opalign.model.pooling import MeanPooling
 from opalign.prediction.applicability import require_describable
@@ -133,6 +133,11 @@ def site_spectra(
         total = output["epsilon_imaginary"][0, place].cpu().numpy()
         quantity, method = "epsilon_imaginary", EXACT
         rest = np.zeros_like(total)
+    elif not isinstance(config.head, VectorHeadConfig):
+        raise ConfigurationError(
+            f"the {config.head.kind} head predicts no spectrum from sites alone",
+            expected="a model with a physical or a vector head",
+        )
     else:
         output = predictor.run([graph])
         total = output["target"][0, place].cpu().numpy()

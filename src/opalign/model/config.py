@@ -71,9 +71,42 @@ class PhysicalHeadConfig(_Configuration):
     hidden_features: tuple[PositiveInt, ...] = (128,)
     basis_step: PositiveFloat = Field(0.1, description="eV between nodes of the per-site spectrum")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    level_embedding: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="size of a learned vector for the level of theory, an input beside the site's "
+        "features, so that all levels share one network; 0: outputs of its own for every level",
+    )
 
 
-HeadConfig = Annotated[VectorHeadConfig | PhysicalHeadConfig, Field(discriminator="kind")]
+class DeltaHeadConfig(_Configuration):
+    """A costly level from the cheap spectrum *of the same material*, which is an input."""
+
+    kind: Literal["delta"] = "delta"
+    base_level: str = Field("ipa", description="level of theory of the spectrum at hand")
+    hidden_features: tuple[PositiveInt, ...] = (64,)
+    basis_step: PositiveFloat = Field(0.5, description="eV between nodes of the reshaping")
+    largest_factor: float = Field(
+        4.0, gt=1.0, description="Im ε is multiplied by at most this, and divided by at most this"
+    )
+    largest_shift: float = Field(0.0, ge=0.0, description="eV by which a spectrum may be moved")
+
+
+class ScalarHeadConfig(_Configuration):
+    """One number per material: the similarity coefficient SC[costly; cheap] of two levels."""
+
+    kind: Literal["scalar"] = "scalar"
+    name: Literal["similarity"] = "similarity"
+    cheap: str = Field("ipa", description="level that is held against the reference")
+    costly: str = Field("rpa", description="level that is the reference")
+    hidden_features: tuple[PositiveInt, ...] = (64,)
+
+
+HeadConfig = Annotated[
+    VectorHeadConfig | PhysicalHeadConfig | DeltaHeadConfig | ScalarHeadConfig,
+    Field(discriminator="kind"),
+]
 
 
 class ModelConfig(_Configuration):
@@ -93,4 +126,11 @@ class ModelConfig(_Configuration):
         angle_layers = isinstance(self.encoder, AlignnConfig) and self.encoder.alignn_layers
         if angle_layers and not self.graph.angles:
             raise ValueError("ALIGNN layers need the line graph: set graph.angles to true")
+        if isinstance(self.head, DeltaHeadConfig) and (
+            len(self.levels) != 1 or self.head.base_level in self.levels
+        ):
+            raise ValueError(
+                f"the delta head goes from {self.head.base_level} to one other level, not to "
+                f"{', '.join(self.levels)}"
+            )
         return self

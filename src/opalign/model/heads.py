@@ -13,7 +13,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
 
 #: Å³ per atom, a typical oxide: only sets the scale of the network's raw output.
-_REFERENCE_VOLUME = 12.0
+REFERENCE_VOLUME = 12.0
 
 
 def multilayer_perceptron(
@@ -59,6 +59,9 @@ class PhysicalHead(nn.Module):
       for what else lies there.
 
     Broadening and Kramers–Kronig are linear, so they act on per-site spectra just as well.
+
+    With a level embedding all levels share the networks of spectrum and tail, which then see a
+    learned vector per level beside the site's features; without, each level has outputs of its own.
     """
 
     def __init__(
@@ -74,11 +77,16 @@ class PhysicalHead(nn.Module):
         self.nodes = round(grid.stop / config.basis_step) + 2
         self.basis_step = config.basis_step
         width, dropout = config.hidden_features, config.dropout
+        self.level_vectors = None
+        inputs, outputs = features, levels
+        if config.level_embedding:
+            self.level_vectors = nn.Parameter(torch.randn(levels, config.level_embedding))
+            inputs, outputs = features + config.level_embedding, 1
         self.spectrum_network = multilayer_perceptron(
-            features, width, levels * self.nodes, nn.SiLU, dropout
+            inputs, width, outputs * self.nodes, nn.SiLU, dropout
         )
         self.gap_network = multilayer_perceptron(features, width[:1], 1, nn.SiLU, dropout)
-        self.tail_network = multilayer_perceptron(features, width[:1], levels, nn.SiLU, dropout)
+        self.tail_network = multilayer_perceptron(inputs, width[:1], outputs, nn.SiLU, dropout)
         self.tail_energy = nn.Parameter(torch.tensor(5.0))
         self.energies: Tensor
         self.register_buffer(
@@ -98,13 +106,14 @@ class PhysicalHead(nn.Module):
         """
         structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
         softplus = nn.functional.softplus
-        density = _REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
+        density = REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
         gap = softplus(segment_mean(self.gap_network(sites), structure, counts).squeeze(-1))
-        coefficients = softplus(self.spectrum_network(sites)).unflatten(1, (self.levels, -1))
+        coefficients = softplus(self._per_level(self.spectrum_network, sites))
         coefficients = coefficients * density.index_select(0, structure).view(-1, 1, 1)
         mean = segment_mean(coefficients, structure, counts)
         imaginary = self._spectrum(mean, gap)
-        tail = segment_mean(softplus(self.tail_network(sites)), structure, counts)
+        tail = softplus(self._per_level(self.tail_network, sites)).squeeze(-1)
+        tail = segment_mean(tail, structure, counts)
         tail_energy = self.grid.stop + 1.0 + softplus(self.tail_energy)
         tail = (tail * density.unsqueeze(-1)).unsqueeze(-1)
         tail = tail * tail_energy**2 / (tail_energy**2 - self.energies**2)
@@ -118,6 +127,13 @@ class PhysicalHead(nn.Module):
                 coefficients, gap.index_select(0, structure)
             )
         return result
+
+    def _per_level(self, network: nn.Module, sites: Tensor) -> Tensor:
+        """Apply a network of the levels to ``sites`` (N, d): (N, L, outputs)."""
+        if self.level_vectors is None:
+            return network(sites).unflatten(1, (self.levels, -1))
+        vectors = self.level_vectors.expand(len(sites), -1, -1)
+        return network(torch.cat([sites.unsqueeze(1).expand(-1, self.levels, -1), vectors], -1))
 
     def _spectrum(self, coefficients: Tensor, gap: Tensor) -> Tensor:
         """Evaluate node values (M, L, nodes), shifted by ``gap`` (M,), on the grid: (M, L, n)."""

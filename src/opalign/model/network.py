@@ -6,9 +6,18 @@ from torch import Tensor, nn
 
 from opalign.crystal import keys
 from opalign.model.alignn import AlignnEncoder
-from opalign.model.config import AlignnConfig, ModelConfig, PhysicalHeadConfig
+from opalign.model.comparison_heads import DeltaHead, SimilarityHead
+from opalign.model.config import (
+    AlignnConfig,
+    DeltaHeadConfig,
+    ModelConfig,
+    PhysicalHeadConfig,
+    ScalarHeadConfig,
+)
 from opalign.model.heads import PhysicalHead, VectorHead
 from opalign.model.optimate import OptimateEncoder
+
+Head = PhysicalHead | VectorHead | DeltaHead | SimilarityHead
 
 
 class SpectrumModel(nn.Module):
@@ -22,19 +31,7 @@ class SpectrumModel(nn.Module):
             self.encoder = AlignnEncoder(config.encoder)
         else:
             self.encoder = OptimateEncoder(config.encoder)
-        self.head: PhysicalHead | VectorHead
-        if isinstance(config.head, PhysicalHeadConfig):
-            self.head = PhysicalHead(
-                self.encoder.site_feature_size,
-                config.head,
-                len(config.levels),
-                config.grid,
-                config.broadening,
-            )
-        else:
-            self.head = VectorHead(
-                self.encoder.feature_size, config.head, len(config.levels), config.grid
-            )
+        self.head = _new_head(config, self.encoder)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -50,14 +47,29 @@ class SpectrumModel(nn.Module):
         -------
         dict
             ``features`` (B, D) pooled; ``layers`` name → (N, d) per-site features; and what the
-            head gives: ``epsilon_imaginary``, ``epsilon_real`` (B, L, n) and ``band_gap`` (B,), eV,
-            or ``target`` (B, L, n).
+            head gives: ``epsilon_imaginary``, ``epsilon_real`` (B, L, n) and, but for the delta
+            head, ``band_gap`` (B,), eV; or ``target`` (B, L, n); or ``similarity`` (B,).
         """
         layers = self.encoder(batch)
         sites = layers[self.layer_names[-1]]
         pooled = self.encoder.pooling(sites, batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS])
         if isinstance(self.head, PhysicalHead):
             result = self.head(sites, batch, per_site=per_site)
+        elif isinstance(self.head, DeltaHead):
+            result = self.head(sites, batch)
         else:
             result = self.head(pooled)
         return {"features": pooled, "layers": layers, **result}
+
+
+def _new_head(config: ModelConfig, encoder: AlignnEncoder | OptimateEncoder) -> Head:
+    head = config.head
+    if isinstance(head, PhysicalHeadConfig):
+        return PhysicalHead(
+            encoder.site_feature_size, head, len(config.levels), config.grid, config.broadening
+        )
+    if isinstance(head, DeltaHeadConfig):
+        return DeltaHead(encoder.site_feature_size, head, config.grid)
+    if isinstance(head, ScalarHeadConfig):
+        return SimilarityHead(encoder.feature_size, head)
+    return VectorHead(encoder.feature_size, head, len(config.levels), config.grid)

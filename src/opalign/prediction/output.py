@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opalign.errors import SpectrumError
-from opalign.model.config import ModelConfig, PhysicalHeadConfig
+from opalign.errors import ConfigurationError, SpectrumError
+from opalign.model.config import ModelConfig, ScalarHeadConfig, VectorHeadConfig
 from opalign.spectrum.optical import OpticalSpectrum
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 
@@ -30,7 +30,17 @@ def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> Ro
     have, mean zero.
 
     The function raises SpectrumError for numbers that are not finite.
+
+    Raises
+    ------
+    ConfigurationError
+        The network predicts a number, not spectra.
     """
+    if isinstance(config.head, ScalarHeadConfig):
+        raise ConfigurationError(
+            f"this model predicts the {config.head.name} of two levels, no spectra",
+            cure="choose a model of spectra",
+        )
     places = {level: place for place, level in enumerate(config.levels)}
 
     def values(name: str, row: int, level: str) -> np.ndarray:
@@ -47,7 +57,7 @@ def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> Ro
             "provenance": provenance,
         }
         head = config.head
-        if isinstance(head, PhysicalHeadConfig):
+        if not isinstance(head, VectorHeadConfig):
             real = values("epsilon_real", row, level)
             # Convolution may leave a zero at minus a rounding error.
             imaginary = np.maximum(values("epsilon_imaginary", row, level), 0.0)

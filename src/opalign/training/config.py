@@ -20,10 +20,12 @@ from pydantic import (
 from opalign.crystal.settings import GraphSettings
 from opalign.model.config import (
     AlignnConfig,
+    DeltaHeadConfig,
     EncoderConfig,
     HeadConfig,
     OptimateConfig,
     PhysicalHeadConfig,
+    ScalarHeadConfig,
     SpectralTarget,
     VectorHeadConfig,
 )
@@ -80,11 +82,22 @@ class DataConfig(_Configuration):
     broadening: Broadening = Field(DEFAULT_BROADENING, description="of the spectra learned")
     split: SplitConfig = FractionSplit()
     graph_cache: Path | None = Field(None, description="folder that keeps graphs between runs")
+    label_subset: dict[str, Path | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="level → ids, or a text file with one a line, of the materials whose spectrum "
+        "of that level may be learned from; a level that is not named: all",
+    )
 
     @field_validator("tables", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _subsets_of_levels(self) -> DataConfig:
+        if unknown := sorted(set(self.label_subset) - set(self.levels)):
+            raise ValueError(f"label_subset names levels that are not learned: {unknown}")
+        return self
 
 
 class NetworkConfig(_Configuration):
@@ -224,6 +237,10 @@ class TrainingConfig(_Configuration):
                 )
             if self.pretraining:
                 raise ValueError("pretraining on scalars needs model.head.kind: physical")
+        if isinstance(head, DeltaHeadConfig | ScalarHeadConfig):
+            raise ValueError(
+                f"the {head.kind} head is trained by 'opalign ladder', which gives it its inputs"
+            )
         if self.pretraining and self.initial:
             raise ValueError("start from a checkpoint or from pretraining, not from both")
         return self

@@ -126,6 +126,11 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
             if isinstance(value, list)
             else resolve_path(value, folder)
         )
+    data = content.get("data")
+    subsets = data.get("label_subset") if isinstance(data, dict) else None
+    if isinstance(subsets, dict):
+        for level, value in subsets.items():
+            subsets[level] = resolve_path(value, folder)
 
 
 def resolve_path(value: object, folder: Path) -> object:

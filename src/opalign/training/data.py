@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from opalign.crystal.cache import GraphCache
 from opalign.crystal.graph import CrystalGraph, build_graph, collate
 from opalign.crystal.settings import GraphSettings
 from opalign.dataset.formula import reduced_formula
-from opalign.dataset.split import Split, kfold_by_formula, split_by_formula
+from opalign.dataset.split import Split, kfold_by_formula, read_ids, split_by_formula
 from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.model.config import ModelConfig, SpectralTarget
@@ -34,6 +34,7 @@ from opalign.training.spectra import effective_broadening, read_spectra, resampl
 
 BAND_GAP = "band_gap"
 STATIC_DIELECTRIC = "static_dielectric"
+SIMILARITY = "similarity"
 
 Batch = dict[str, Any]
 """``graph``: tensors of the batch; ``targets``: name → tensor with one row per structure."""
@@ -44,13 +45,15 @@ class Materials:
     """Graphs and targets of materials, row by row.
 
     ``targets``: ``epsilon_imaginary`` or ``log_absorption`` (rows, L, n), ``band_gap`` (rows,) in
-    eV, ``static_dielectric`` (rows, L), with NaN where a value is unknown.
+    eV, ``static_dielectric`` (rows, L), ``similarity`` (rows,), with NaN where a value is unknown.
+    ``inputs``: what a network is given beside the graph, rows first.
     """
 
     ids: tuple[str, ...]
     formulas: tuple[str, ...]
     graphs: tuple[CrystalGraph, ...]
     targets: dict[str, Tensor]
+    inputs: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,6 +67,7 @@ class Materials:
             tuple(self.formulas[row] for row in rows),
             tuple(self.graphs[row] for row in rows),
             {name: values[rows] for name, values in self.targets.items()},
+            {name: values[rows] for name, values in self.inputs.items()},
         )
 
 
@@ -98,8 +102,10 @@ class _Rows(Dataset[int]):
 
 def batch_of(materials: Materials, rows: Sequence[int]) -> Batch:
     """Graphs and targets of some rows as one batch."""
+    graph = collate([materials.graphs[row] for row in rows])
+    inputs = {name: values[list(rows)] for name, values in materials.inputs.items()}
     return {
-        "graph": collate([materials.graphs[row] for row in rows]),
+        "graph": {**graph, **inputs},
         "targets": {name: values[list(rows)] for name, values in materials.targets.items()},
     }
 
@@ -200,8 +206,14 @@ def load_materials(
         targets[BAND_GAP] = np.concatenate([t.scalar(loss.band_gap_column) for t in tables])
     if loss.static_dielectric_weight:
         targets[STATIC_DIELECTRIC] = _over_tables(tables, model, _static_dielectric)
+    ids = tuple(material_id for table in tables for material_id in table.ids)
+    for level, allowed in data.label_subset.items():
+        unused = ~np.isin(ids, sorted(_label_ids(level, allowed, ids)))
+        for name in (loss.target, STATIC_DIELECTRIC):
+            if name in targets:
+                targets[name][unused, model.levels.index(level)] = np.nan
     return Materials(
-        ids=tuple(material_id for table in tables for material_id in table.ids),
+        ids=ids,
         formulas=tuple(formula for table in tables for formula in table.formulas),
         graphs=build_graphs(tables, model.graph, data.graph_cache),
         targets={name: _tensor(values) for name, values in targets.items()},
@@ -247,15 +259,43 @@ def load_pretraining(
     )
 
 
+def _label_ids(level: str, allowed: Path | tuple[str, ...], ids: Sequence[str]) -> set[str]:
+    """Ids whose spectrum of a level may be used; DatasetError if one is in no table."""
+    where = str(allowed) if isinstance(allowed, Path) else f"data.label_subset.{level}"
+    chosen = set(read_ids(allowed))
+    if unknown := sorted(chosen - set(ids)):
+        raise DatasetError(
+            f"{len(unknown)} ids are in no table, the first is {unknown[0]!r}",
+            where=where,
+            cure="name materials of data.tables",
+        )
+    return chosen
+
+
 def _over_tables(
     tables: Sequence[SpectraTable], model: ModelConfig, read: Any
 ) -> NDArray[np.float64]:
-    """Stack ``read(table, level, model)`` over levels (axis 1) and tables (axis 0)."""
+    """Stack ``read(table, level, model)`` over levels (axis 1) and tables (axis 0).
+
+    NaN for a level that a table lacks, if another has it.
+    """
+    known = {level for table in tables for level in table.levels}
+
+    def values(table: SpectraTable, level: str) -> NDArray[np.float64]:
+        if level in table.levels or level not in known:
+            return read(table, level, model)
+        other = next(name for name in model.levels if name in table.levels)
+        return np.full_like(read(table, other, model), np.nan)
+
+    for table in tables:
+        if not set(model.levels) & set(table.levels):
+            raise DatasetError(
+                f"has none of the levels {', '.join(model.levels)}",
+                where=str(table.path),
+                expected=", ".join(table.levels) or "a table with spectra",
+            )
     return np.concatenate(
-        [
-            np.stack([read(table, level, model) for level in model.levels], axis=1)
-            for table in tables
-        ]
+        [np.stack([values(table, level) for level in model.levels], axis=1) for table in tables]
     )
 
 

@@ -13,7 +13,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
 from opalign.spectrum.similarity import mean_absolute_error, mean_squared_error
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
-from opalign.training.data import BAND_GAP, STATIC_DIELECTRIC
+from opalign.training.data import BAND_GAP, SIMILARITY, STATIC_DIELECTRIC
 
 SpectralLoss = Literal["l1", "mse", "huber", "similarity"]
 
@@ -61,6 +61,11 @@ class TrainingLoss:
         Of the absolute error of the gap, per eV.
     static_dielectric_weight
         Of the relative error of ε₁ at the first energy of the grid.
+    similarity_weight
+        Of the absolute error of the similarity coefficient of two levels.
+
+    A target that is NaN is unknown and counts for nothing: a scalar, or the whole spectrum of one
+    material at one level.
     """
 
     def __init__(
@@ -71,11 +76,13 @@ class TrainingLoss:
         huber_width: float = 1.0,
         band_gap_weight: float = 0.0,
         static_dielectric_weight: float = 0.0,
+        similarity_weight: float = 0.0,
     ) -> None:
         self.grid, self.kind, self.target, self.huber_width = model.grid, kind, target, huber_width
         self.weights = {
             BAND_GAP: band_gap_weight,
             STATIC_DIELECTRIC: static_dielectric_weight,
+            SIMILARITY: similarity_weight,
         }
 
     def __call__(self, output: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -85,9 +92,9 @@ class TrainingLoss:
         if self.target in targets:
             # Spectra span orders of magnitude and integrals are long sums: single precision.
             predicted = predicted_target(output, self.target, self.grid).float()
-            spectral = spectral_loss(
-                self.kind, predicted, targets[self.target], self.grid, self.huber_width
-            ).mean()
+            known, reference = _known(targets[self.target])
+            errors = spectral_loss(self.kind, predicted, reference, self.grid, self.huber_width)
+            spectral = _mean_of_known(errors, known.all(-1))
             terms["spectrum"] = spectral
             total = spectral
         if BAND_GAP in targets:
@@ -98,6 +105,10 @@ class TrainingLoss:
             known, reference = _known(targets[STATIC_DIELECTRIC])
             error = (output["epsilon_real"][..., 0].float() - reference).abs() / reference.abs()
             terms[STATIC_DIELECTRIC] = _mean_of_known(error, known)
+        if SIMILARITY in targets:
+            known, reference = _known(targets[SIMILARITY])
+            error = (output[SIMILARITY].float() - reference).abs()
+            terms[SIMILARITY] = _mean_of_known(error, known)
         for name, weight in self.weights.items():
             if name in terms and weight:
                 total = total + weight * terms[name]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from opalign.dataset.schema import LevelInfo, ScalarInfo, TableSchema, spectrum_column
 from opalign.dataset.table import SpectraTable
 from opalign.dataset.write import write_table
-from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
+from opalign.model.config import DeltaHeadConfig, PhysicalHeadConfig, VectorHeadConfig
 from opalign.model.network import SpectrumModel
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 from opalign.training.data import Materials, batch_of
@@ -49,12 +49,13 @@ def prediction_schema(network: SpectrumModel, licence: str, source: str) -> Tabl
     """Return the schema of a table of predictions of this network."""
     config = network.config
     physical = isinstance(config.head, PhysicalHeadConfig)
+    has_real = physical or isinstance(config.head, DeltaHeadConfig)
     logarithmic = (
         isinstance(config.head, VectorHeadConfig) and config.head.target == "log_absorption"
     )
     info = LevelInfo(
         broadening=config.broadening,
-        has_real=physical,
+        has_real=has_real,
         quantity="log_absorption" if logarithmic else "epsilon",
         floor=LOG_ABSORPTION_FLOOR if logarithmic else None,
         description="predicted",
@@ -98,6 +99,7 @@ def write_predictions(
             for number, level in enumerate(network.config.levels):
                 if "band_gap" in output:
                     record[PREDICTED_GAP] = float(output["band_gap"][index])
+                if "epsilon_real" in output:
                     record[spectrum_column(level, "re", "mean")] = output["epsilon_real"][
                         index, number
                     ]

@@ -111,7 +111,8 @@ class SpectrumTask(lightning.LightningModule):
         predicted = output.get("epsilon_imaginary", output.get("target"))
         if reference is not None and predicted is not None:
             similarity = similarity_coefficient(predicted.float(), reference, self.loss.grid)
-            self._log_terms("validation", {"similarity": similarity.mean()}, batch)
+            # A material may lack a level.
+            self._log_terms("validation", {"similarity": similarity.nanmean()}, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Tell a plateau schedule how it went.
