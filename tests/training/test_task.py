@@ -5,8 +5,9 @@ import torch
 
 import opalign.training.task as task_module
 from opalign.training.callbacks import BestWeights
+from opalign.training.optimization import RunningAverage
 from opalign.training.run import train
-from opalign.training.task import RunningAverage, SpectrumTask
+from opalign.training.task import SpectrumTask
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
 from opalign.spectrum.similarity import mean_absolute_error, mean_squared_error
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
+from opalign.training.config import LossConfig
 from opalign.training.data import BAND_GAP, SIMILARITY, STATIC_DIELECTRIC
 
 SpectralLoss = Literal["l1", "mse", "huber", "similarity"]
@@ -115,6 +116,18 @@ class TrainingLoss:
         if not isinstance(total, Tensor):
             raise ValueError("a batch without a target that this loss has a weight for")
         return {"loss": total, **terms}
+
+
+def training_loss(model: ModelConfig, config: LossConfig) -> TrainingLoss:
+    """Return the loss that a configuration asks for."""
+    return TrainingLoss(
+        model,
+        config.kind,
+        config.target,
+        config.huber_width,
+        config.band_gap_weight,
+        config.static_dielectric_weight,
+    )
 
 
 def _known(reference: Tensor) -> tuple[Tensor, Tensor]:

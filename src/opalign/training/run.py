@@ -36,7 +36,7 @@ from opalign.training.data import (
 )
 from opalign.training.evaluate import compare
 from opalign.training.initial import load_initial
-from opalign.training.losses import TrainingLoss
+from opalign.training.losses import TrainingLoss, training_loss
 from opalign.training.predictions import predict_materials, write_predictions
 from opalign.training.stage import StageResult, fit_stage
 
@@ -128,14 +128,7 @@ def train(
         _pretrain(config, config.pretraining, network, parts, out, console)
     stage = fit_stage(
         network,
-        TrainingLoss(
-            model_config,
-            config.loss.kind,
-            config.loss.target,
-            config.loss.huber_width,
-            config.loss.band_gap_weight,
-            config.loss.static_dielectric_weight,
-        ),
+        training_loss(model_config, config.loss),
         parts["train"],
         parts["validation"] if len(parts["validation"]) else None,
         run=config,

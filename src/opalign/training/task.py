@@ -8,7 +8,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from opalign.model.network import SpectrumModel
@@ -16,30 +16,13 @@ from opalign.spectrum.similarity import similarity_coefficient
 from opalign.training.config import OptimizerConfig
 from opalign.training.data import Batch, EpochShuffle
 from opalign.training.losses import TrainingLoss
+from opalign.training.optimization import RunningAverage, new_optimizer
 
 MONITOR = "validation/loss"
 
 
 class DivergenceError(ArithmeticError):
     """A loss that is not a finite number."""
-
-
-class RunningAverage:
-    """Exponential average of weights whose memory grows with the number of steps taken.
-
-    The decay is min(decay, (1 + t)/(10 + t)) after t steps, so that a short run does not drag its
-    random start along.
-    """
-
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
-
-    @torch.no_grad()
-    def __call__(self, averaged: Any, current: Any, steps: Tensor | int) -> None:
-        """Update the ``averaged`` parameters in place towards the ``current`` ones."""
-        taken = float(steps)
-        decay = min(self.decay, (1.0 + taken) / (10.0 + taken))
-        torch._foreach_lerp_(list(averaged), list(current), 1.0 - decay)
 
 
 class SpectrumTask(lightning.LightningModule):
@@ -130,29 +113,16 @@ class SpectrumTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW on the network, and the schedule on that same optimiser."""
-        config = self.optimizer_config
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        schedule: LRScheduler
-        if config.schedule == "one_cycle":
-            schedule = OneCycleLR(
-                optimizer,
-                config.learning_rate,
-                total_steps=self.total_steps,
-                pct_start=config.warmup,
-            )
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-            }
-        if config.schedule == "plateau":
-            schedule = ReduceLROnPlateau(
-                optimizer, factor=config.plateau_factor, patience=config.plateau_patience
-            )
+        optimizer, schedule = new_optimizer(self.network, self.optimizer_config, self.total_steps)
+        if isinstance(schedule, ReduceLROnPlateau):
             return {
                 "optimizer": optimizer,
                 "lr_scheduler": {"scheduler": schedule, "monitor": MONITOR, "strict": False},
+            }
+        if schedule is not None:
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "interval": "step"},
             }
         return optimizer
 
