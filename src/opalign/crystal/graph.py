@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from opalign.crystal import keys
 from opalign.crystal.checks import MINIMUM_DISTANCE, check_distances, check_lattice, check_positions
+from opalign.crystal.compiled import loaded_kernels
 from opalign.crystal.neighbors import k_nearest_neighbors, radius_neighbors
 from opalign.crystal.settings import GraphSettings
 from opalign.errors import ConfigurationError, StructureError
@@ -232,20 +233,31 @@ def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None) ->
         keys.VOLUME: torch.tensor([graph.volume for graph in graphs], dtype=real),
     }
     if graphs[0].has_angles:
-        # Bonds of the batch are sorted by target as those of each graph are, so one call does all.
-        angle_index = torch.from_numpy(line_graph(bond_index, int(num_atoms.sum())))
         unit = torch.from_numpy(vector / length[:, None]).to(real).T.contiguous()
-        # Component by component: gathers of numbers are several times faster than those of rows.
-        cosine = torch.zeros(angle_index.shape[1], dtype=real)
-        for component in unit:
-            incoming = component.index_select(0, angle_index[0])
-            cosine -= incoming * component.index_select(0, angle_index[1])
+        # Bonds of the batch are sorted by target as those of each graph are, so one call does all.
+        angle_index, cosine = _angles(bond_index, unit, int(num_atoms.sum()))
         degree = np.bincount(bond_index[1], minlength=int(num_atoms.sum()))
         structure_of_bond = np.repeat(np.arange(len(graphs)), num_bonds)
         num_angles = np.bincount(
             structure_of_bond, weights=degree[bond_index[0]], minlength=len(graphs)
         )
         batch[keys.ANGLE_INDEX] = angle_index
-        batch[keys.ANGLE_COSINE] = cosine.clamp(-1.0, 1.0)
+        batch[keys.ANGLE_COSINE] = cosine
         batch[keys.NUM_ANGLES] = torch.from_numpy(num_angles.astype(np.int64))
     return batch
+
+
+def _angles(bond_index: NDArray[np.int64], unit: Tensor, num_atoms: int) -> tuple[Tensor, Tensor]:
+    """Pairs of bonds (2, T) and cosines (T,) from unit vectors (3, E), in their precision."""
+    import torch
+
+    kernels = loaded_kernels()
+    if kernels is not None and unit.dtype in (torch.float32, torch.float64):
+        pairs, cosines = kernels.angles(bond_index, unit.numpy(), num_atoms)
+        return torch.from_numpy(pairs), torch.from_numpy(cosines)
+    index = torch.from_numpy(line_graph(bond_index, num_atoms))
+    # Component by component: gathers of numbers are several times faster than those of rows.
+    cosine = torch.zeros(index.shape[1], dtype=unit.dtype)
+    for component in unit:
+        cosine -= component.index_select(0, index[0]) * component.index_select(0, index[1])
+    return index, cosine.clamp(-1.0, 1.0)
