@@ -2,12 +2,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from opalign.errors import StructureError
+from opalign.model.nearest import NearestMaterials
 from opalign.prediction.applicability import (
     applicability_warnings,
     require_describable,
     unseen_elements,
 )
-from opalign.prediction.nearest import NearestMaterials
 
 LINE = NearestMaterials(["a", "b", "c"], ["A", "B", "C"], [[0.0], [1.0], [2.0]])
 

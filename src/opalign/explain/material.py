@@ -25,11 +25,12 @@ from opalign.explain.placement import Explained, Placement, read_explained
 from opalign.explain.sites import SiteSpectra, site_spectra
 from opalign.prediction import load_model
 from opalign.prediction.predictor import Predictor
-from opalign.prediction.result import Failure, Neighbor, Prediction
+from opalign.prediction.result import Failure, Prediction
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
+    from opalign.model.nearest import Neighbor
     from opalign.spectrum.optical import OpticalSpectrum
 
 #: Training materials that are shown beside the structure.

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from opalign.crystal.graph import build_graph
 from opalign.errors import ConfigurationError, StructureError
 from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
+from opalign.model.ensemble import EnsembleModel
 from opalign.model.heads import VectorHead
 from opalign.model.pooling import MeanPooling
 from opalign.prediction.applicability import require_describable
@@ -167,6 +168,11 @@ def _vector_parts(predictor: Predictor, sites: Tensor, place: int) -> tuple[NDAr
     from torch import nn
 
     network = predictor.network
+    if isinstance(network, EnsembleModel):
+        raise ConfigurationError(
+            "the free vectors of an ensemble have no contributions of sites",
+            expected="one network, or an ensemble with the physical head",
+        )
     head, pooling = network.head, network.encoder.pooling
     if not isinstance(head, VectorHead):
         raise ConfigurationError("this head gives no free vector", expected="a vector head")

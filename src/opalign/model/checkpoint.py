@@ -4,13 +4,18 @@
     Format version, :class:`ModelConfig`, elements seen in training, what the training says of
     itself, and size and SHA-256 of every other file.
 ``model.safetensors``
-    Weights and buffers.
+    Weights and buffers; of all members, where the checkpoint is an ensemble.
 ``metrics.json``, ``splits.json``
     Figures of merit; material ids of the training, validation and test sets.
 ``reference.parquet``
     Optional: ids, formulas and pooled features of the training materials.
+``calibration.json``
+    Optional: what turns the spread of an ensemble into bands (:mod:`opalign.model.calibration`).
 ``README.md``
     The model card.
+``advice``
+    Optional: a folder with a checkpoint of its own, which says how much the choice of the level of
+    theory changes the spectrum.
 
 Nothing is pickled, and a folder from a stranger is read with care: sizes, hashes and shapes are
 checked before memory is given to what they promise.
@@ -33,9 +38,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from opalign.errors import CheckpointError, StorageError
+from opalign.model.calibration import Calibration, read_calibration
 from opalign.model.config import AlignnConfig, ModelConfig
 from opalign.model.elements import supported_elements
+from opalign.model.ensemble import EnsembleModel, Network, members_of
 from opalign.model.manifest import (
+    ADVICE,
+    CALIBRATION,
     CARD,
     CONFIG,
     METRICS,
@@ -67,7 +76,8 @@ class Checkpoint:
     folder: Path
     identifier: str
     """Twelve hexadecimal digits of the SHA-256 of network and weights: of what predicts."""
-    model: SpectrumModel
+    model: Network
+    """One network, or an ensemble of several."""
     config: ModelConfig
     elements: tuple[int, ...]
     """Atomic numbers seen in training, ascending."""
@@ -79,6 +89,16 @@ class Checkpoint:
     card: str
     opalign_version: str
     dtype: torch.dtype
+    members: int = 1
+    """Number of networks."""
+    calibration: Calibration | None = None
+    """None where the model was not calibrated: it then predicts without bands."""
+
+    @property
+    def advice(self) -> Path | None:
+        """Folder of the model that advises on levels of theory, None where there is none."""
+        folder = self.folder / ADVICE
+        return folder if (folder / CONFIG).is_file() else None
 
 
 def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> SpectrumModel:
@@ -94,9 +114,17 @@ def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Spec
         torch.set_default_dtype(previous)
 
 
+def copy_model(model: Network, dtype: torch.dtype) -> Network:
+    """Return the same network, or ensemble, with weights and fixed tables of this ``dtype``."""
+    members = [build_model(model.config, dtype) for _ in members_of(model)]
+    copy = members[0] if isinstance(model, SpectrumModel) else EnsembleModel(members)
+    copy.load_state_dict(model.state_dict())
+    return copy
+
+
 def save_checkpoint(
     folder: str | os.PathLike[str],
-    model: SpectrumModel,
+    model: Network,
     *,
     elements: Iterable[int],
     metrics: Mapping[str, Any],
@@ -104,12 +132,16 @@ def save_checkpoint(
     card: str,
     reference: Reference | None = None,
     training: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
+    advice: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a checkpoint; it stands at ``folder`` whole, or not at all.
 
     Parameters
     ----------
+    model
+        One network, or an ensemble.
     elements
         Atomic numbers seen in training.
     metrics, splits, training
@@ -118,6 +150,10 @@ def save_checkpoint(
         Markdown: what the model is for, what it was trained on, how well it does.
     reference
         Training materials with features of the model's size, for nearest neighbours.
+    calibration
+        What turns the spread of the members into bands.
+    advice
+        Checkpoint of a model that advises on levels of theory; a copy of it goes into the folder.
     overwrite
         Replace the checkpoint at ``folder``, which stays until the new one is complete.
 
@@ -136,7 +172,10 @@ def save_checkpoint(
     check_finite(tensors, str(folder))
     if reference is not None:
         reference.check(model.encoder.feature_size, str(folder))
+    if advice is not None:
+        load_checkpoint(advice)  # what is broken is not copied
     manifest = {
+        "members": len(model) if isinstance(model, EnsembleModel) else None,
         "dtype": common_dtype(tensors, str(folder)),
         "elements": _checked_elements(elements, model.config, str(folder)),
         "model": model.config,
@@ -152,6 +191,10 @@ def save_checkpoint(
             (temporary / CARD).write_text(card, encoding="utf-8")
             if reference is not None:
                 write_reference(temporary / REFERENCE, reference)
+            if calibration is not None:
+                write_json(temporary / CALIBRATION, calibration.model_dump(mode="json"))
+            if advice is not None:
+                _copy_checkpoint(Path(advice), temporary / ADVICE)
             write_manifest(temporary, Manifest(**manifest, files=record_files(temporary)))
     except OSError as error:
         raise StorageError(
@@ -181,7 +224,10 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     manifest = read_manifest(folder)
     elements = _checked_elements(manifest.elements, manifest.model, str(folder / CONFIG))
     dtype = DTYPES[manifest.dtype]
-    model = _read_model(folder / WEIGHTS, manifest.model, dtype)
+    model = _read_model(folder / WEIGHTS, manifest.model, manifest.members, dtype)
+    calibration = None
+    if CALIBRATION in manifest.files:
+        calibration = read_calibration(folder / CALIBRATION, manifest.model.levels)
     reference = None
     if REFERENCE in manifest.files:
         reference = read_reference(folder / REFERENCE, model.encoder.feature_size)
@@ -198,15 +244,19 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         card=(folder / CARD).read_text(encoding="utf-8", errors="replace"),
         opalign_version=manifest.opalign_version,
         dtype=dtype,
+        members=manifest.members or 1,
+        calibration=calibration,
     )
 
 
-def _read_model(path: Path, config: ModelConfig, dtype: torch.dtype) -> SpectrumModel:
+def _read_model(
+    path: Path, config: ModelConfig, members: int | None, dtype: torch.dtype
+) -> Network:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = set(file.keys())
             # Shapes come first: the sizes in a configuration may be anything.
-            expected = _expected_tensors(config, len(names), str(path))
+            expected = _expected_tensors(config, members, len(names), str(path))
             shapes = {name: file.get_slice(name).get_shape() for name in names}
             check_shapes(shapes, expected, str(path))
             tensors = {name: file.get_tensor(name) for name in sorted(names)}
@@ -219,12 +269,15 @@ def _read_model(path: Path, config: ModelConfig, dtype: torch.dtype) -> Spectrum
         raise CheckpointError("the weights are not of the recorded dtype", where=str(path))
     # Starting weights are drawn and thrown away; the caller's random numbers must not notice.
     with torch.random.fork_rng(devices=[]):
-        model = build_model(config, dtype)
+        networks = [build_model(config, dtype) for _ in range(members or 1)]
+    model = networks[0] if members is None else EnsembleModel(networks)
     model.load_state_dict(tensors)
     return model
 
 
-def _expected_tensors(config: ModelConfig, found: int, where: str) -> dict[str, Tensor]:
+def _expected_tensors(
+    config: ModelConfig, members: int | None, found: int, where: str
+) -> dict[str, Tensor]:
     """Tensors of the configured network on the meta device, where they take no memory.
 
     Raises CheckpointError for a configuration that cannot belong to a file of ``found`` tensors.
@@ -235,6 +288,7 @@ def _expected_tensors(config: ModelConfig, found: int, where: str) -> dict[str, 
         layers += encoder.alignn_layers + encoder.gcn_layers
     else:
         layers += len(encoder.node_features) + len(encoder.attention_features)
+    layers *= members or 1
     if layers > found:
         raise CheckpointError(f"{found} tensors cannot be those of {layers} layers", where=where)
     if config.grid.num > _LARGEST_GRID:
@@ -252,11 +306,18 @@ def _expected_tensors(config: ModelConfig, found: int, where: str) -> dict[str, 
         )
     try:
         with torch.device("meta"):
-            return SpectrumModel(config).state_dict()
+            of_one = SpectrumModel(config).state_dict()
     except (RuntimeError, OverflowError, TypeError) as error:
         raise CheckpointError(
             f"the configured network cannot be built: {str(error).splitlines()[0]}", where=where
         ) from error
+    if members is None:
+        return of_one
+    return {
+        f"members.{number}.{name}": tensor
+        for number in range(members)
+        for name, tensor in of_one.items()
+    }
 
 
 def _checked_elements(elements: Iterable[int], config: ModelConfig, where: str) -> tuple[int, ...]:
@@ -292,6 +353,13 @@ def _check_target(folder: Path, overwrite: bool) -> None:
         )
 
 
+def _copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy the files that a checkpoint names, and nothing else that lies beside them."""
+    target.mkdir()
+    for name in (CONFIG, *read_manifest(source).files):
+        shutil.copyfile(source / name, target / name)
+
+
 @contextlib.contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``folder``; move it there once the block has succeeded."""
@@ -302,9 +370,10 @@ def _replacing(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for path in temporary.iterdir():
-            with path.open("rb+") as written:
-                os.fsync(written.fileno())
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as written:
+                    os.fsync(written.fileno())
         if folder.exists():
             folder.replace(previous)
         try:

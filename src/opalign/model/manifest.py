@@ -9,16 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import opalign
 from opalign.errors import CheckpointError
 from opalign.files import sha256
 from opalign.model.config import ModelConfig
+from opalign.model.ensemble import MOST_MEMBERS
 
-FORMAT_VERSION: Final = 1
+#: The newest format that is read. A checkpoint is written in the oldest that can hold it, so that
+#: older versions of Opalign read all they can: 2 came with ensembles and calibrations.
+FORMAT_VERSION: Final = 2
 CONFIG, WEIGHTS, REFERENCE = "config.json", "model.safetensors", "reference.parquet"
 METRICS, SPLITS, CARD = "metrics.json", "splits.json", "README.md"
+CALIBRATION = "calibration.json"
+#: Folder inside a checkpoint that holds another one: a model that advises on levels of theory.
+ADVICE = "advice"
 REQUIRED = (WEIGHTS, METRICS, SPLITS, CARD)
 
 _MEBIBYTE = 1 << 20
@@ -31,6 +37,7 @@ LARGEST = {
     SPLITS: 256 * _MEBIBYTE,
     REFERENCE: 2048 * _MEBIBYTE,
     CARD: 4 * _MEBIBYTE,
+    CALIBRATION: 4 * _MEBIBYTE,
 }
 
 
@@ -48,13 +55,26 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1, 2] = FORMAT_VERSION
     opalign_version: str = opalign.__version__
+    members: int | None = Field(None, ge=1, le=MOST_MEMBERS, strict=True)
+    """Networks of an ensemble; None for a single network."""
     dtype: Literal["float32", "float64"]
     elements: tuple[int, ...] = Field(min_length=1)
     model: ModelConfig
     training: dict[str, Any]
     files: dict[str, FileRecord]
+
+    @model_validator(mode="after")
+    def _format_holds_it(self) -> Manifest:
+        if self.format_version == 1 and self.needed_version > 1:
+            raise ValueError("format 1 knows neither ensembles nor calibrations")
+        return self
+
+    @property
+    def needed_version(self) -> int:
+        """The oldest format that can hold this."""
+        return 2 if self.members is not None or CALIBRATION in self.files else 1
 
     @property
     def identifier(self) -> str:
@@ -69,12 +89,16 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
     return {
         path.name: FileRecord(size=path.stat().st_size, sha256=sha256(path))
         for path in sorted(folder.iterdir())
+        if path.is_file()
     }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``config.json`` with a checksum over its own content."""
     content = plain(manifest.model_dump(mode="json"), CONFIG)
+    content["format_version"] = manifest.needed_version
+    if manifest.members is None:
+        del content["members"]
     content["checksum"] = _digest(content)
     write_json(folder / CONFIG, content)
 
@@ -123,7 +147,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise CheckpointError(
                 f"it names a file {name!r} that has no place in a checkpoint",
                 where=str(path),
-                expected=", ".join([*REQUIRED, REFERENCE]),
+                expected=", ".join([*REQUIRED, REFERENCE, CALIBRATION]),
             )
         _check_file(folder / name, record)
     return manifest

@@ -10,11 +10,11 @@ from opalign.lazy import lazy_names
 
 if TYPE_CHECKING:
     from opalign.crystal.read import StructureLike
+    from opalign.model.nearest import NearestMaterials, Neighbor
     from opalign.prediction.models import DEFAULT_MODEL, available_checkpoints, resolve_checkpoint
-    from opalign.prediction.nearest import NearestMaterials
     from opalign.prediction.predictor import Predictor
     from opalign.prediction.report import Report, write_predictions
-    from opalign.prediction.result import Failure, Neighbor, Prediction
+    from opalign.prediction.result import Failure, Prediction
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -34,8 +34,8 @@ __all__ = [
 _HOMES = {
     "DEFAULT_MODEL": "models",
     "Failure": "result",
-    "NearestMaterials": "nearest",
-    "Neighbor": "result",
+    "NearestMaterials": "applicability",
+    "Neighbor": "applicability",
     "Prediction": "result",
     "Predictor": "predictor",
     "Report": "report",

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from opalign.errors import StructureError
 from opalign.model.elements import supported_elements
-from opalign.prediction.nearest import NearestMaterials
-from opalign.prediction.result import Neighbor
+from opalign.model.nearest import NearestMaterials, Neighbor
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure

@@ -11,18 +11,18 @@ import numpy as np
 
 from opalign.crystal.graph import CrystalGraph, build_graph, collate
 from opalign.errors import ConfigurationError, SpectrumError, StructureError
-from opalign.model.checkpoint import Checkpoint, build_model, load_checkpoint
+from opalign.model.checkpoint import Checkpoint, copy_model, load_checkpoint
+from opalign.model.nearest import NearestMaterials
 from opalign.prediction.applicability import applicability_warnings, require_describable
 from opalign.prediction.inputs import Source, failure_of, read_sources
 from opalign.prediction.models import resolve_checkpoint
-from opalign.prediction.nearest import NearestMaterials
 from opalign.prediction.output import batch_spectra
 from opalign.prediction.result import Failure, Prediction
 
 if TYPE_CHECKING:
     from opalign.crystal.read import StructureLike
     from opalign.model.config import ModelConfig
-    from opalign.model.network import SpectrumModel
+    from opalign.model.ensemble import Network
 
 #: Levels of theory on the way up; of several predicted ones the highest is shown.
 LADDER = ("ipa", "rpa")
@@ -48,8 +48,7 @@ class Predictor:
         self.device = _device(device)
         # Apple's GPUs know single precision only.
         self._dtype = torch.float32 if self.device == "mps" else torch.float64
-        self._model = build_model(checkpoint.config, self._dtype)
-        self._model.load_state_dict(checkpoint.model.state_dict())
+        self._model = copy_model(checkpoint.model, self._dtype)
         self._model.to(self.device).eval()
         reference = checkpoint.reference
         self.materials = (
@@ -74,8 +73,8 @@ class Predictor:
         return self.config.levels
 
     @property
-    def network(self) -> SpectrumModel:
-        """The network itself, in evaluation mode, of the predictor's precision and device."""
+    def network(self) -> Network:
+        """The network or ensemble itself, in evaluation mode, of the predictor's precision and device."""
         return self._model
 
     @property

@@ -11,22 +11,11 @@ from opalign.spectrum.units import visible
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
+    from opalign.model.nearest import Neighbor
     from opalign.spectrum.optical import OpticalSpectrum
 
 #: nm, the sodium D line, at which refractive indices are customarily stated.
 SODIUM_LINE = 589.0
-
-
-@dataclass(frozen=True)
-class Neighbor:
-    """A training material and how far it is in the space of the model's pooled features."""
-
-    id: str
-    formula: str
-    distance: float
-    """Euclidean."""
-    relative_distance: float
-    """In units of the median distance of a training material from the one nearest to it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from opalign.dataset.split import Split
 from opalign.dataset.table import SpectraTable
-from opalign.model.network import SpectrumModel
+from opalign.model.ensemble import Network
 from opalign.training.config import TrainingConfig
 
 LIMITS = """\
@@ -21,7 +21,7 @@ LIMITS = """\
 
 def model_card(
     config: TrainingConfig,
-    network: SpectrumModel,
+    network: Network,
     tables: list[SpectraTable],
     split: Split,
     metrics: dict[str, Any],

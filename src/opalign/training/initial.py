@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from opalign.dataset.formula import reduced_formula
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.model.checkpoint import load_checkpoint
+from opalign.model.ensemble import EnsembleModel
 from opalign.model.network import SpectrumModel
 from opalign.training.config import InitialConfig
 
@@ -28,6 +29,13 @@ def load_initial(
     """
     checkpoint = load_checkpoint(config.checkpoint)
     where = str(config.checkpoint)
+    if isinstance(checkpoint.model, EnsembleModel):
+        raise ConfigurationError(
+            f"the checkpoint is an ensemble of {checkpoint.members} networks, and training starts "
+            "from one",
+            where=where,
+            cure="name the checkpoint of one of its members",
+        )
     if not config.allow_seen:
         if checkpoint.reference is None:
             raise DatasetError(

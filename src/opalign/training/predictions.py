@@ -14,7 +14,7 @@ from opalign.dataset.schema import LevelInfo, ScalarInfo, TableSchema, spectrum_
 from opalign.dataset.table import SpectraTable
 from opalign.dataset.write import write_table
 from opalign.model.config import DeltaHeadConfig, PhysicalHeadConfig, VectorHeadConfig
-from opalign.model.network import SpectrumModel
+from opalign.model.ensemble import Network
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
 from opalign.training.data import Materials, batch_of
 
@@ -22,7 +22,7 @@ PREDICTED_GAP = "band_gap_eV"
 
 
 def predict_materials(
-    network: SpectrumModel, materials: Materials, batch_size: int = 32
+    network: Network, materials: Materials, batch_size: int = 32
 ) -> dict[str, NDArray[np.float64]]:
     """Everything the network gives for each material, rows first, in evaluation mode.
 
@@ -45,7 +45,7 @@ def predict_materials(
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def prediction_schema(network: SpectrumModel, licence: str, source: str) -> TableSchema:
+def prediction_schema(network: Network, licence: str, source: str) -> TableSchema:
     """Return the schema of a table of predictions of this network."""
     config = network.config
     physical = isinstance(config.head, PhysicalHeadConfig)
@@ -74,7 +74,7 @@ def prediction_schema(network: SpectrumModel, licence: str, source: str) -> Tabl
 
 def write_predictions(
     path: Path,
-    network: SpectrumModel,
+    network: Network,
     materials: Materials,
     tables: Sequence[SpectraTable],
     source: str,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from opalign.errors import CheckpointError
-from opalign.prediction.nearest import NearestMaterials
+from opalign.model.nearest import NearestMaterials
 
 # On a line at 0, 1, 3, 7: each one's nearest other is at 1, 1, 2, 4.
 LINE = NearestMaterials(["a", "b", "c", "d"], ["A", "B", "C", "D"], [[0.0], [1.0], [3.0], [7.0]])

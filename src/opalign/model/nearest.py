@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opalign.errors import CheckpointError
-from opalign.prediction.result import Neighbor
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """A training material and how far it is in the space of the model's pooled features."""
+
+    id: str
+    formula: str
+    distance: float
+    """Euclidean."""
+    relative_distance: float
+    """In units of the median distance of a training material from the one nearest to it."""
 
 
 class NearestMaterials:

@@ -1,0 +1,132 @@
+"""Bands around predicted spectra, wide where the prediction is unsure and narrow where it is not.
+
+A band is prediction ± q · s(E). The local scale s says how large errors are *there*, and q, one
+number that conformal prediction gives (:mod:`opalign.spectrum.conformal`), makes it hold. This is
+locally weighted conformal prediction (Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018), §5.2;
+conformalised quantile regression, Romano, Patterson and Candès, NeurIPS 2019, has the same idea for
+quantiles). Whatever s is, the promise holds; a good s makes the bands narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from opalign.errors import SpectrumError
+from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.relations import absorption_coefficient, refractive_index
+
+Array = NDArray[np.float64]
+
+#: Quantities that get bands, and the least value each can have. Each is calibrated by itself: a
+#: band of Im ε says nothing certain of n, which hangs on Im ε at all energies.
+QUANTITIES: Mapping[str, float] = {
+    "epsilon_imaginary": 0.0,
+    "epsilon_real": -np.inf,
+    "refractive_index": 0.0,
+    "absorption_coefficient": 0.0,
+}
+
+#: Names of the terms of the local scale.
+TERMS = ("spread", "height", "peak")
+
+#: eV, σ of the Gaussian average that "local" means: an edge or a peak predicted half an eV off
+#: makes errors where neither the prediction nor its spread is large.
+LOCAL_WIDTH = 0.3
+
+
+@dataclass(frozen=True)
+class LocalScale:
+    """s(E) = spread · σ(E) + height · h(E) + peak · max h, with weights of at least zero.
+
+    σ is the standard deviation over the members of an ensemble and h the size of the prediction,
+    both averaged locally (root mean square, Gaussian of :data:`LOCAL_WIDTH`).
+    """
+
+    spread: float
+    height: float
+    peak: float
+
+    def __call__(self, terms: Array) -> Array:
+        """Evaluate for :func:`scale_terms`, (..., 3, n) → (..., n)."""
+        weights = np.array([self.spread, self.height, self.peak])
+        return np.einsum("t,...tn->...n", weights, terms)
+
+
+def quantity_of(name: str, real: ArrayLike, imaginary: ArrayLike, grid: EnergyGrid) -> Array:
+    """Return one of :data:`QUANTITIES` from ε = ``real`` + i ``imaginary``, (..., n)."""
+    if name == "epsilon_imaginary":
+        return np.asarray(imaginary, dtype=np.float64)
+    if name == "epsilon_real":
+        return np.asarray(real, dtype=np.float64)
+    index, extinction = refractive_index(np.asarray(real), np.asarray(imaginary))
+    if name == "refractive_index":
+        return np.asarray(index)
+    if name == "absorption_coefficient":
+        return np.asarray(absorption_coefficient(extinction, grid))
+    raise SpectrumError(f"there are no bands of {name!r}", expected=", ".join(QUANTITIES))
+
+
+def scale_terms(prediction: ArrayLike, members: ArrayLike, grid: EnergyGrid) -> Array:
+    """Return what the local scale is made of: σ(E), h(E) and max h, (..., 3, n).
+
+    Parameters
+    ----------
+    prediction
+        (..., n), one quantity.
+    members
+        (..., K, n), the same from each member; with one member the spread is zero.
+    """
+    center = np.asarray(prediction, dtype=np.float64)
+    each = np.asarray(members, dtype=np.float64)
+    count = each.shape[-2]
+    variance = ((each - center[..., None, :]) ** 2).sum(axis=-2) / max(count - 1, 1)
+    spread, height = (_local_root(square, grid) for square in (variance, center**2))
+    peak = np.broadcast_to(height.max(axis=-1, keepdims=True), height.shape)
+    return np.stack([spread, height, peak], axis=-2)
+
+
+def fit_scale(terms: Sequence[Array], errors: Sequence[Array]) -> LocalScale:
+    """Fit the weights of the local scale to |error|, with weights of at least zero.
+
+    Parameters
+    ----------
+    terms, errors
+        One entry per material: (3, p) terms and (p,) absolute errors at its points. Every material
+        counts alike: it is scaled by its own largest h.
+
+    Notes
+    -----
+    Least squares of |error| estimate its mean given the terms, which is the scale of locally
+    weighted conformal prediction. A small share of the peak is always kept, so that s is nowhere
+    zero.
+    """
+    from scipy.optimize import nnls
+
+    rows, targets = [], []
+    for term, error in zip(terms, errors, strict=True):
+        size = max(float(term[2].max()), np.finfo(float).tiny)
+        weight = 1.0 / (size * np.sqrt(error.size))
+        rows.append(term.T * weight)
+        targets.append(np.asarray(error) * weight)
+    found, _ = nnls(np.concatenate(rows), np.concatenate(targets))
+    spread, height, peak = (float(value) for value in found)
+    return LocalScale(spread, height, max(peak, 1e-3))
+
+
+def band(
+    quantity: str, prediction: ArrayLike, scale: ArrayLike, quantile: float
+) -> tuple[Array, Array]:
+    """Return lower and upper bound, prediction ∓ quantile · scale, not below what can be."""
+    center, width = np.asarray(prediction, dtype=np.float64), quantile * np.asarray(scale)
+    return np.maximum(center - width, QUANTITIES[quantity]), center + width
+
+
+def _local_root(square: Array, grid: EnergyGrid) -> Array:
+    from scipy.ndimage import gaussian_filter1d
+
+    averaged = gaussian_filter1d(square, LOCAL_WIDTH / grid.step, axis=-1, mode="nearest")
+    return np.asarray(np.sqrt(np.maximum(averaged, 0.0)))
