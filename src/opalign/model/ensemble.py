@@ -7,6 +7,7 @@ how far they are from the truth (Lakshminarayanan, Pritzel and Blundell, NeurIPS
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +61,7 @@ class EnsembleModel(nn.Module):
     @property
     def first(self) -> SpectrumModel:
         """The member whose features are those of the ensemble."""
-        first = self.members[0]
-        assert isinstance(first, SpectrumModel)
-        return first
+        return cast(SpectrumModel, self.members[0])
 
     @property
     def encoder(self) -> AlignnEncoder | OptimateEncoder:
@@ -109,7 +108,7 @@ def members_of(network: Network) -> list[SpectrumModel]:
     """Return the networks of an ensemble; a single network is an ensemble of one."""
     if isinstance(network, SpectrumModel):
         return [network]
-    return [member for member in network.members if isinstance(member, SpectrumModel)]
+    return [cast(SpectrumModel, member) for member in network.members]
 
 
 def as_one(networks: Sequence[SpectrumModel]) -> Network:

@@ -74,7 +74,7 @@ class Predictor:
 
     @property
     def network(self) -> Network:
-        """The network or ensemble itself, in evaluation mode, of the predictor's precision and device."""
+        """Network or ensemble, in evaluation mode, of the predictor's precision and device."""
         return self._model
 
     @property
