@@ -93,6 +93,21 @@ def build_graphs(
                 future.cancel()
 
 
+def require_graphs(
+    outcomes: Iterable[Outcome], labels: Sequence[str] | None = None
+) -> Iterator[CrystalGraph]:
+    """Yield the graphs of :func:`build_graphs`; raise its first error, with a note of which it is.
+
+    ``labels`` says what to call each crystal; by default its number, from 1.
+    """
+    for number, outcome in enumerate(outcomes):
+        if isinstance(outcome, StructureError):
+            name = f"structure {number + 1}" if labels is None else labels[number]
+            outcome.add_note(f"while making the graph of {name}")
+            raise outcome
+        yield outcome
+
+
 def _build_one(crystal: tuple[ArrayLike, ArrayLike, ArrayLike], settings: GraphSettings) -> Outcome:
     try:
         return build_graph_from_arrays(*crystal, settings)

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from opalign.crystal.cache import GraphCache
-from opalign.crystal.graph import CrystalGraph, build_graph, collate
+from opalign.crystal import many
+from opalign.crystal.cache import cached_graphs
+from opalign.crystal.compiled import kernels_for
+from opalign.crystal.graph import CrystalGraph, collate
+from opalign.crystal.many import CrystalArrays
+from opalign.crystal.packed import PackedGraphs
 from opalign.crystal.settings import GraphSettings
 from opalign.dataset.formula import reduced_formula
 from opalign.dataset.split import Split, kfold_by_formula, read_ids, split_by_formula
@@ -51,7 +55,7 @@ class Materials:
 
     ids: tuple[str, ...]
     formulas: tuple[str, ...]
-    graphs: tuple[CrystalGraph, ...]
+    graphs: Sequence[CrystalGraph]
     targets: dict[str, Tensor]
     inputs: dict[str, Tensor] = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ class Materials:
         return Materials(
             tuple(self.ids[row] for row in rows),
             tuple(self.formulas[row] for row in rows),
-            tuple(self.graphs[row] for row in rows),
+            _select(self.graphs, rows),
             {name: values[rows] for name, values in self.targets.items()},
             {name: values[rows] for name, values in self.inputs.items()},
         )
@@ -169,24 +173,34 @@ def training_grid(grid: EnergyGrid | None, tables: Sequence[SpectraTable]) -> En
     return tables[0].grid if grid is None else grid
 
 
+@dataclass(frozen=True)
+class _Crystals:
+    """Lattice, positions and atomic numbers of all rows of all tables, as often as asked for."""
+
+    tables: Sequence[SpectraTable]
+
+    def __iter__(self) -> Iterator[CrystalArrays]:
+        for table in self.tables:
+            for row in range(len(table)):
+                lattice, numbers, fractional = table.arrays(row)
+                yield CrystalArrays(lattice, fractional @ lattice, numbers)
+
+
 def build_graphs(
     tables: Sequence[SpectraTable], settings: GraphSettings, cache: Path | None
-) -> tuple[CrystalGraph, ...]:
-    """Graphs of all rows of all tables; a structure that makes none is named with its id."""
-    store = None if cache is None else GraphCache(cache)
-    graphs = []
-    for table in tables:
-        for material_id, structure in zip(table.ids, table.structures(), strict=True):
-            try:
-                graphs.append(
-                    build_graph(structure, settings)
-                    if store is None
-                    else store.get(structure, settings)
-                )
-            except Exception as error:
-                error.add_note(f"while making the graph of {material_id} of {table.path}")
-                raise
-    return tuple(graphs)
+) -> Sequence[CrystalGraph]:
+    """Graphs of all rows of all tables; a structure that makes none is named with its id.
+
+    With a ``cache``, a folder, they lie in one file there, and in memory only while they are used.
+    """
+    labels = [f"{material_id} of {table.path}" for table in tables for material_id in table.ids]
+    # Batches are made with the compiled loops as well, in every epoch.
+    kernels_for(len(labels))
+    crystals, threads = _Crystals(tables), torch.get_num_threads()
+    if cache is not None:
+        return cached_graphs(cache, crystals, settings, labels=labels, threads=threads)
+    outcomes = many.build_graphs(crystals, settings, threads=threads)
+    return tuple(many.require_graphs(outcomes, labels))
 
 
 def load_materials(
@@ -270,6 +284,13 @@ def _label_ids(level: str, allowed: Path | tuple[str, ...], ids: Sequence[str]) 
             cure="name materials of data.tables",
         )
     return chosen
+
+
+def _select(graphs: Sequence[CrystalGraph], rows: Sequence[int]) -> Sequence[CrystalGraph]:
+    """Return some graphs, those in a file without reading them."""
+    if isinstance(graphs, PackedGraphs):
+        return graphs.select(rows)
+    return tuple(graphs[row] for row in rows)
 
 
 def _over_tables(
