@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("opalign.cli.evaluate", "evaluate"),
     "crossvalidate": ("opalign.cli.crossvalidate", "crossvalidate"),
     "dataset": ("opalign.cli.dataset", "app"),
+    "ladder": ("opalign.cli.ladder", "app"),
     "explain": ("opalign.cli.explain", "app"),
     "compute": ("opalign.cli.compute", "app"),
 }
