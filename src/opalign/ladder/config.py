@@ -101,6 +101,15 @@ StrategyConfig = Annotated[
 ]
 
 
+def _default_strategies() -> dict[str, StrategyConfig]:
+    return {
+        "direct": DirectConfig(),
+        "transfer": TransferConfig(),
+        "multi_fidelity": MultiFidelityConfig(),
+        "delta": DeltaConfig(),
+    }
+
+
 class SimilarityConfig(_Configuration):
     """The model with one output, SC[costly; cheap]."""
 
@@ -125,15 +134,7 @@ class LadderConfig(_Configuration):
     pretraining: PretrainingConfig | None = Field(
         None, description="scalars for strategies that begin with them; epochs are not used here"
     )
-    strategies: dict[str, StrategyConfig] = Field(
-        default_factory=lambda: {
-            "direct": DirectConfig(),
-            "transfer": TransferConfig(),
-            "multi_fidelity": MultiFidelityConfig(),
-            "delta": DeltaConfig(),
-        },
-        min_length=1,
-    )
+    strategies: dict[str, StrategyConfig] = Field(default_factory=_default_strategies, min_length=1)
     similarity: SimilarityConfig = SimilarityConfig()
     sizes: tuple[float, ...] = Field(
         (0.125, 0.25, 0.5, 1.0), min_length=1, description="shares of the training materials"

@@ -61,14 +61,15 @@ def summarize_fits(data: LadderData, frame: pd.DataFrame, costs: pd.DataFrame) -
     labels = costs.groupby(["strategy", "subset"])["costly_labels"].mean()
     direct = [n for n, s in data.config.strategies.items() if isinstance(s, DirectConfig)]
     rows = []
-    for (broadening, strategy, subset), group in frame.groupby(
-        ["broadening", "strategy", "subset"], sort=False
-    ):
+    for key, group in frame.groupby(["broadening", "strategy", "subset"], sort=False):
+        broadening, strategy, subset = map(str, key)
         row: dict[str, object] = {
             "broadening": broadening,
             "strategy": strategy,
             "subset": subset,
-            "costly_labels": float("nan") if strategy == AS_IT_IS else labels[strategy, subset],
+            "costly_labels": float("nan")
+            if strategy == AS_IT_IS
+            else labels.loc[(strategy, subset)],
             **merits(group, over_seeds),
             **{f"onset_r2_{key}": value for key, value in onset_r2(group).items()},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pandas as pd
@@ -78,10 +79,11 @@ def budget_lines(data: LadderData, costs: pd.DataFrame) -> list[str]:
     if len(chosen):
         lines += ["", "What the tuning chose, by how many of the folds:", ""]
         first = chosen.drop_duplicates(["strategy", "subset", "fold"])
-        for (name, subset), group in first.groupby(["strategy", "subset"], sort=False):
-            counts = group.groupby(["encoder", "learning_rate"]).size()
-            text = ", ".join(
-                f"{encoder} at {rate:g} ({count})" for (encoder, rate), count in counts.items()
-            )
-            lines.append(f"- {name}, {subset}: {text}")
+        for key, group in first.groupby(["strategy", "subset"], sort=False):
+            choices = [
+                f"{encoder} at {rate:g}"
+                for encoder, rate in zip(group["encoder"], group["learning_rate"], strict=True)
+            ]
+            text = ", ".join(f"{choice} ({n})" for choice, n in sorted(Counter(choices).items()))
+            lines.append(f"- {', '.join(map(str, key))}: {text}")
     return lines
