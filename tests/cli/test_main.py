@@ -53,6 +53,20 @@ def test_a_command_alone_is_imported():
     assert done.stdout.splitlines()[-1] == "False True"
 
 
+HEAVY = ("torch", "pandas", "pymatgen", "scipy", "matplotlib", "pyarrow", "ase", "numba", "sklearn")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    """Half a second is gone by two or three of these; what each command does is said without."""
+    code = (
+        f"import sys; from opalign.cli.main import main; sys.argv = ['opalign', *{arguments!r}]"
+        f"\ntry:\n    main()\nfinally:\n    print(*({HEAVY!r} & sys.modules.keys()))"
+    ).replace(repr(HEAVY), repr(set(HEAVY)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
 class Settings(BaseModel):
     rate: float
     layers: int = 4

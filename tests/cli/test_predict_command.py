@@ -196,6 +196,23 @@ def test_level(predict, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_precision(predict, tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", MGO)
+    for precision in ("double", "single"):
+        result = predict(
+            tmp_path / "a.extxyz", "--out", tmp_path / precision, "--precision", precision
+        )
+        assert result.exit_code == 0, result.output
+    one, other = (
+        SpectraTable.open(tmp_path / name / "spectra.parquet").isotropic_imaginary("rpa")
+        for name in ("double", "single")
+    )
+    assert 0.0 < np.abs(one - other).max() < 1e-4 * one.max()
+    result = predict(tmp_path / "a.extxyz", "--out", tmp_path / "no", "--precision", "half")
+    assert result.exit_code == 2
+    assert "no precision 'half'" in result.stderr
+
+
 def test_a_model_that_is_not_there(predict, tmp_path):
     result = predict(tmp_path, "--out", tmp_path / "out", model="tinny")
     assert result.exit_code == 2

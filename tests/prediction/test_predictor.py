@@ -10,6 +10,8 @@ from opalign.model.checkpoint import load_checkpoint
 from opalign.prediction import Predictor
 from opalign.prediction import predictor as module
 
+from .conftest import rock_salt
+
 # Of ε: double precision in, nine decimals kept.
 ROUNDING = 2e-9
 
@@ -138,6 +140,28 @@ def test_a_device_that_is_not_there(checkpoint_folder):
         Predictor.load(checkpoint_folder, device="tpu")
 
 
+def test_single_precision_changes_the_last_digits_only(predictor, checkpoint_folder, crystals):
+    single = Predictor.load(checkpoint_folder, device="cpu", precision="single")
+    assert (predictor.precision, single.precision) == ("double", "single")
+    assert {one.dtype for one in single.network.parameters()} == {torch.float32}
+    exact, rounded = (epsilons(one.predict(crystals)) for one in (predictor, single))
+    # Some hundred sums in a row, each rounded at 6e-8, of the largest value of a spectrum.
+    largest = np.abs(exact).max(axis=1, keepdims=True)
+    assert 0.0 < (np.abs(rounded - exact) / largest).max() < 1e-4
+    # What follows by divisions is no worse.
+    for one, other in zip(predictor.predict(crystals), single.predict(crystals), strict=True):
+        assert other.sodium_index == pytest.approx(one.sodium_index, rel=1e-4)
+        assert other.static_dielectric == pytest.approx(one.static_dielectric, rel=1e-4)
+        assert other.band_gap == pytest.approx(one.band_gap, abs=1e-4)
+        assert [n.id for n in other.nearest] == [n.id for n in one.nearest]
+
+
+def test_a_precision_that_is_not_there(checkpoint_folder):
+    with pytest.raises(ConfigurationError, match="no precision 'half'") as caught:
+        Predictor.load(checkpoint_folder, device="cpu", precision="half")
+    assert caught.value.expected == "double or single"
+
+
 def test_a_batch_of_none(predictor):
     with pytest.raises(ConfigurationError, match="at least 1"):
         predictor.predict([], batch_size=0)
@@ -181,17 +205,22 @@ def test_a_changed_byte_is_noticed(make_checkpoint, tmp_path):
         Predictor.load(folder)
 
 
-def test_the_training_loop_is_not_needed(checkpoint_folder):
+def test_one_prediction_waits_for_nothing_it_does_not_use(checkpoint_folder, tmp_path):
+    """Neither the training loop, nor compiled loops, nor figures; it has four seconds in all."""
     import subprocess
     import sys
 
+    path = tmp_path / "a.cif"
+    rock_salt("Mg", "O", 4.2).to(filename=str(path))
     code = (
         "import sys, opalign; "
-        f"opalign.load_model({str(checkpoint_folder)!r}, device='cpu'); "
-        "print('lightning' in sys.modules)"
+        f"model = opalign.load_model({str(checkpoint_folder)!r}, device='cpu'); "
+        f"(found,) = model.predict({str(path)!r}); found.sodium_index; "
+        "print({'lightning', 'tensorboard', 'numba', 'matplotlib', 'sklearn', 'torch._dynamo'} "
+        "& sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_slab_alone_in_its_cell(predictor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,7 +16,7 @@ from opalign.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from opalign.prediction.predictor import Predictor
+    from opalign.prediction.predictor import Precision, Predictor
     from opalign.prediction.report import Report
     from opalign.prediction.result import Failure, Prediction
 
@@ -61,6 +61,9 @@ def predict(
         int, typer.Option(min=1, help="Structures at a time; changes speed, not results.")
     ] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="double; or single, faster and within some 1e-5.")
+    ] = "double",
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures.")] = True,
 ) -> None:
     """Predict the optical spectra of crystals.
@@ -73,7 +76,7 @@ def predict(
         from opalign.prediction.report import write_predictions
         from opalign.prediction.result import Prediction
 
-        predictor = Predictor.load(model, device)
+        predictor = Predictor.load(model, device, cast("Precision", precision))
     with counting_progress("Predicting") as progress:
 
         def done(outcome: Prediction | Failure) -> None:

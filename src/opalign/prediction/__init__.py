@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from opalign.crystal.read import StructureLike
     from opalign.model.nearest import NearestMaterials, Neighbor
     from opalign.prediction.models import DEFAULT_MODEL, available_checkpoints, resolve_checkpoint
-    from opalign.prediction.predictor import Predictor
+    from opalign.prediction.predictor import Precision, Predictor
     from opalign.prediction.report import Report, write_predictions
     from opalign.prediction.result import Failure, Prediction
 
@@ -45,7 +45,12 @@ _HOMES = {
 }
 
 
-def load_model(model: str | os.PathLike[str] | None = None, *, device: str = "auto") -> Predictor:
+def load_model(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    precision: Precision = "double",
+) -> Predictor:
     """Load a trained model, ready to predict.
 
     Parameters
@@ -55,17 +60,19 @@ def load_model(model: str | os.PathLike[str] | None = None, *, device: str = "au
         the default model if None.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"``: CUDA where there is some, else the CPU.
+    precision
+        ``"double"``, or ``"single"`` for screening; see :class:`Predictor`.
 
     Raises
     ------
     CheckpointError
         There is no such model, or its folder is incomplete or changed.
     ConfigurationError
-        The device is not there.
+        The device or the precision is not there.
     """
     from opalign.prediction.predictor import Predictor
 
-    return Predictor.load(model, device=device)
+    return Predictor.load(model, device, precision)
 
 
 def predict(

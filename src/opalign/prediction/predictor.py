@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -32,22 +32,40 @@ BATCH_BUDGET = 2_000_000
 LARGEST_GRAPH = 10_000_000
 NEIGHBORS_SHOWN = 3
 
+Precision = Literal["double", "single"]
+"""Of graph, network and spectrum while they are computed."""
+
 
 class Predictor:
-    """A checkpoint on a device, in evaluation mode and double precision.
+    """A checkpoint on a device, in evaluation mode.
 
     Double precision so that a spectrum does not depend on which others share its batch, and so that
-    an onset does not hang on rounding. It reads nothing but the checkpoint: the training table need
-    not be at hand.
+    an onset does not hang on rounding. Single precision (:data:`Precision`) is for screening: about
+    half the time and memory, spectra within some 1e-5 of their largest value, and an onset that may
+    move by a grid point where absorption is next to nothing. It reads nothing but the checkpoint:
+    the training table need not be at hand.
+
+    Raises
+    ------
+    ConfigurationError
+        The device or the precision is not there.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "auto", precision: Precision = "double"
+    ) -> None:
         import torch
 
         self.checkpoint = checkpoint
         self.device = _device(device)
+        if precision not in get_args(Precision):
+            raise ConfigurationError(
+                f"there is no precision {precision!r}", expected=" or ".join(get_args(Precision))
+            )
         # Apple's GPUs know single precision only.
-        self._dtype = torch.float32 if self.device == "mps" else torch.float64
+        single = precision == "single" or self.device == "mps"
+        self.precision: Precision = "single" if single else "double"
+        self._dtype = torch.float32 if single else torch.float64
         self._model = copy_model(checkpoint.model, self._dtype)
         self._model.to(self.device).eval()
         reference = checkpoint.reference
@@ -58,9 +76,14 @@ class Predictor:
         )
 
     @classmethod
-    def load(cls, model: str | os.PathLike[str] | None = None, device: str = "auto") -> Predictor:
+    def load(
+        cls,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        precision: Precision = "double",
+    ) -> Predictor:
         """Load a model by name or path; see :func:`opalign.prediction.load_model`."""
-        return cls(load_checkpoint(resolve_checkpoint(model)), device)
+        return cls(load_checkpoint(resolve_checkpoint(model)), device, precision)
 
     @property
     def config(self) -> ModelConfig:
@@ -104,7 +127,8 @@ class Predictor:
         levels
             Some of :attr:`levels`; by default all.
         batch_size
-            Structures at a time; fewer where cells are large. It changes no result.
+            Structures at a time; fewer where cells are large. It changes no result (in single
+            precision: none beyond rounding).
         on_failure
             Called for every structure that is skipped. By default a warning is issued instead.
 
