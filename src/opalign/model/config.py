@@ -78,6 +78,25 @@ class PhysicalHeadConfig(_Configuration):
         description="size of a learned vector for the level of theory, an input beside the site's "
         "features, so that all levels share one network; 0: outputs of its own for every level",
     )
+    context: bool = Field(
+        False, description="a site also sees the mean of the features over its crystal"
+    )
+    composition: bool = Field(
+        False, description="a site also sees statistics of element properties over its crystal"
+    )
+    gap_pooling: Literal["mean", "attention"] = Field(
+        "mean", description="over the sites; attention lets the sites that make the edge decide"
+    )
+    basis: Literal["linear", "spline"] = Field(
+        "linear", description="between nodes: straight lines, or cubic B-splines"
+    )
+    components: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="principal components of the training spectra that a spectrum is made of, "
+        "before it is made positive; 0: every node is free",
+    )
 
 
 class DeltaHeadConfig(_Configuration):

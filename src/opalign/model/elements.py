@@ -14,7 +14,9 @@ from typing import Literal
 import numpy as np
 from ase.data import atomic_numbers
 
-ElementTable = Literal["cgcnn", "cgcnn_group_period", "group_period", "main_group_period"]
+ElementTable = Literal[
+    "cgcnn", "cgcnn_group_period", "group_period", "main_group_period", "one_hot", "cgcnn_one_hot"
+]
 
 #: Largest atomic number of the CGCNN table (fermium).
 MAX_ATOMIC_NUMBER = 100
@@ -73,11 +75,19 @@ def element_table(kind: ElementTable) -> np.ndarray:
         One-hot group (18, and one for the f block) and period (7): 26 entries.
     ``main_group_period``
         One-hot main group (8) and period (5): 13 entries, the published OPTIMATE layout.
+    ``one_hot``
+        One entry an element, 100 in all: the first layer of a network is then a learned embedding,
+        which says nothing of an element that was never trained on.
+    ``cgcnn_one_hot``
+        CGCNN's bins, and that.
     """
     if kind == "cgcnn":
         return _cgcnn()
     if kind == "cgcnn_group_period":
         return np.hstack([_cgcnn(), _group_period(main_groups_only=False)])
+    if kind in ("one_hot", "cgcnn_one_hot"):
+        own = np.eye(MAX_ATOMIC_NUMBER + 1)[:, 1:]
+        return own if kind == "one_hot" else np.hstack([_cgcnn(), own])
     return _group_period(kind == "main_group_period")
 
 

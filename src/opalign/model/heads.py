@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from opalign.crystal import keys
+from opalign.model.composition import CompositionDescriptors
 from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
-from opalign.model.layers import segment_mean
+from opalign.model.layers import segment_mean, segment_softmax, segment_sum
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
@@ -27,6 +28,25 @@ def multilayer_perceptron(
             modules.append(nn.Dropout(dropout))
         inputs = width
     return nn.Sequential(*modules, nn.Linear(inputs, outputs))
+
+
+def linear_weights(fraction: Tensor) -> tuple[int, tuple[Tensor, ...]]:
+    """Weights of the nodes at either end, at a ``fraction`` of the way between them.
+
+    Returned with the place of the first of them relative to the lower node.
+    """
+    return 0, (1.0 - fraction, fraction)
+
+
+def cubic_weights(fraction: Tensor) -> tuple[int, tuple[Tensor, ...]]:
+    """Uniform cubic B-spline on the four nodes around (de Boor 1978): positive, of sum one."""
+    x = fraction
+    return -1, (
+        (1.0 - x) ** 3 / 6.0,
+        (3.0 * x**3 - 6.0 * x**2 + 4.0) / 6.0,
+        (-3.0 * x**3 + 3.0 * x**2 + 3.0 * x + 1.0) / 6.0,
+        x**3 / 6.0,
+    )
 
 
 class VectorHead(nn.Module):
@@ -60,6 +80,11 @@ class PhysicalHead(nn.Module):
 
     Broadening and Kramers–Kronig are linear, so they act on per-site spectra just as well.
 
+    Options: all networks may see the crystal beside the site (mean features, composition); the gap
+    may be a mean with softmax weights over the sites; spectra may be cubic B-splines on the nodes
+    (non-negative, as their coefficients are), or softplus of an offset and some principal
+    components of training spectra, which :mod:`opalign.training.components` sets.
+
     With a level embedding all levels share the networks of spectrum and tail, which then see a
     learned vector per level beside the site's features; without, each level has outputs of its own.
     """
@@ -78,14 +103,27 @@ class PhysicalHead(nn.Module):
         self.basis_step = config.basis_step
         width, dropout = config.hidden_features, config.dropout
         self.level_vectors = None
-        inputs, outputs = features, levels
+        self.context = config.context
+        self.composition = CompositionDescriptors() if config.composition else None
+        seen = features * (2 if config.context else 1)
+        seen += 0 if self.composition is None else self.composition.size
+        inputs, outputs = seen, levels
         if config.level_embedding:
             self.level_vectors = nn.Parameter(torch.randn(levels, config.level_embedding))
-            inputs, outputs = features + config.level_embedding, 1
+            inputs, outputs = seen + config.level_embedding, 1
         self.spectrum_network = multilayer_perceptron(
-            inputs, width, outputs * self.nodes, nn.SiLU, dropout
+            inputs, width, outputs * (config.components or self.nodes), nn.SiLU, dropout
         )
-        self.gap_network = multilayer_perceptron(features, width[:1], 1, nn.SiLU, dropout)
+        self.components: Tensor | None
+        self.offset: Tensor
+        if config.components:
+            self.register_buffer("components", torch.randn(config.components, self.nodes))
+            self.register_buffer("offset", torch.zeros(self.nodes))
+        else:
+            self.components = None
+        self.weights_of_node = cubic_weights if config.basis == "spline" else linear_weights
+        self.gap_network = multilayer_perceptron(seen, width[:1], 1, nn.SiLU, dropout)
+        self.gap_gate = nn.Linear(seen, 1) if config.gap_pooling == "attention" else None
         self.tail_network = multilayer_perceptron(inputs, width[:1], outputs, nn.SiLU, dropout)
         self.tail_energy = nn.Parameter(torch.tensor(5.0))
         self.energies: Tensor
@@ -107,8 +145,12 @@ class PhysicalHead(nn.Module):
         structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
         softplus = nn.functional.softplus
         density = REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
-        gap = softplus(segment_mean(self.gap_network(sites), structure, counts).squeeze(-1))
-        coefficients = softplus(self._per_level(self.spectrum_network, sites))
+        sites = self._with_crystal(sites, batch)
+        gap = softplus(self._pooled_gap(sites, structure, counts))
+        raw = self._per_level(self.spectrum_network, sites)
+        if self.components is not None:
+            raw = self.offset + raw @ self.components
+        coefficients = softplus(raw)
         coefficients = coefficients * density.index_select(0, structure).view(-1, 1, 1)
         mean = segment_mean(coefficients, structure, counts)
         imaginary = self._spectrum(mean, gap)
@@ -128,6 +170,24 @@ class PhysicalHead(nn.Module):
             )
         return result
 
+    def _with_crystal(self, sites: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Append to ``sites`` (N, d) what they may see of their crystal."""
+        structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
+        parts = [sites]
+        if self.context:
+            parts.append(segment_mean(sites, structure, counts).index_select(0, structure))
+        if self.composition is not None:
+            parts.append(self.composition(batch).to(sites.dtype).index_select(0, structure))
+        return torch.cat(parts, 1) if len(parts) > 1 else sites
+
+    def _pooled_gap(self, sites: Tensor, structure: Tensor, counts: Tensor) -> Tensor:
+        """Pool the gap's scalar per site before the softplus: (B,)."""
+        values = self.gap_network(sites)
+        if self.gap_gate is None:
+            return segment_mean(values, structure, counts).squeeze(-1)
+        weights = segment_softmax(self.gap_gate(sites), structure, len(counts))
+        return segment_sum(weights * values, structure, len(counts)).squeeze(-1)
+
     def _per_level(self, network: nn.Module, sites: Tensor) -> Tensor:
         """Apply a network of the levels to ``sites`` (N, d): (N, L, outputs)."""
         if self.level_vectors is None:
@@ -145,9 +205,11 @@ class PhysicalHead(nn.Module):
         inside = (position >= 0.0).to(position.dtype)
         position = position.clamp(0.0, self.nodes - 1.001)
         lower = position.detach().floor()
-        fraction = ((position - lower) * inside).unsqueeze(1)
-        index = lower.long().unsqueeze(1).expand(-1, self.levels, -1)
-        start = coefficients.gather(2, index)
-        slope = coefficients.gather(2, index + 1) - start
-        values = start * inside.unsqueeze(1) + slope * fraction + 0.0 * gap.view(-1, 1, 1)
+        first, weights = self.weights_of_node((position - lower) * inside)
+        values = torch.zeros_like(coefficients[..., :1])
+        for number, weight in enumerate(weights):
+            index = (lower.long() + first + number).clamp(0, self.nodes - 1)
+            node = coefficients.gather(2, index.unsqueeze(1).expand(-1, self.levels, -1))
+            values = values + node * (weight * inside).unsqueeze(1)
+        values = values + 0.0 * gap.view(-1, 1, 1)
         return broaden(values, self.grid, self.broadening, "odd")

@@ -121,6 +121,26 @@ class NetworkConfig(_Configuration):
         return GraphSettings(angles=self.encoder.alignn_layers > 0)
 
 
+class FurtherTerms(_Configuration):
+    """Weights of further distances of Im ε (:mod:`opalign.training.spectral_terms`)."""
+
+    blurred: NonNegativeFloat = Field(0.0, description="1 − SC of spectra blurred further")
+    blurred_width: PositiveFloat = Field(0.5, description="eV, σ of that Gaussian")
+    cumulative: NonNegativeFloat = Field(0.0, description="per eV by which weight is misplaced")
+    slope: NonNegativeFloat = Field(0.0, description="of the relative error of the slope")
+    logarithmic: NonNegativeFloat = Field(0.0, description="of the error of log₁₀(nα)")
+
+    def __bool__(self) -> bool:
+        return any((self.blurred, self.cumulative, self.slope, self.logarithmic))
+
+
+class CurriculumConfig(_Configuration):
+    """Blurred spectra first: both sides of the loss get a Gaussian that narrows to nothing."""
+
+    width: PositiveFloat = Field(0.5, description="eV, σ at the start, on top of data.broadening")
+    share: float = Field(0.5, gt=0.0, le=1.0, description="of the steps, after which it is gone")
+
+
 class LossConfig(_Configuration):
     """Loss on the spectrum, and weights of further terms.
 
@@ -135,6 +155,31 @@ class LossConfig(_Configuration):
     band_gap_column: str = Field("direct_gap_eV", description="scalar of the table, eV")
     static_dielectric_weight: NonNegativeFloat = Field(
         0.1, description="of the relative error of ε₁(0)"
+    )
+    further: FurtherTerms = FurtherTerms()
+    curriculum: CurriculumConfig | None = None
+
+    @model_validator(mode="after")
+    def _terms_of_epsilon(self) -> LossConfig:
+        if self.target != "epsilon_imaginary" and (self.further or self.curriculum):
+            raise ValueError(
+                "further and curriculum are about Im ε: leave them out, or set target to "
+                "epsilon_imaginary"
+            )
+        return self
+
+
+class AugmentationConfig(_Configuration):
+    """Small changes of the geometry in every step of training, the targets kept.
+
+    An exact supercell changes nothing in these networks, so there is nothing to learn from one.
+    """
+
+    strain: float = Field(
+        0.0, ge=0.0, le=0.05, description="standard deviation of traceless strain's components"
+    )
+    rattle: float = Field(
+        0.0, ge=0.0, le=0.2, description="Å, standard deviation of an atom's displacement per axis"
     )
 
 
@@ -199,6 +244,9 @@ class TrainingConfig(_Configuration):
     model: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    augmentation: AugmentationConfig | None = Field(
+        None, description="changes of the geometry while spectra are learned"
+    )
     pretraining: PretrainingConfig | None = None
     initial: InitialConfig | None = None
     cross_validated: CrossValidatedConfig | None = Field(

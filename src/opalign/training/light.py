@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from opalign.errors import ConfigurationError
 from opalign.model.network import SpectrumModel
-from opalign.training.config import OptimizerConfig
+from opalign.training.augmentation import perturb
+from opalign.training.config import AugmentationConfig, OptimizerConfig
 from opalign.training.data import EpochShuffle, Materials, batch_of
 from opalign.training.losses import TrainingLoss
 from opalign.training.optimization import RunningAverage, new_optimizer
@@ -47,6 +48,7 @@ def fit_steps(
     averaging: float | None,
     seed: int,
     rate_of: Callable[[str], float] | None = None,
+    augmentation: AugmentationConfig | None = None,
 ) -> LightStage:
     """Train ``network`` in place; it ends with the averaged weights, in evaluation mode.
 
@@ -58,6 +60,8 @@ def fit_steps(
         Decay of the running average of the weights; None takes the last ones.
     rate_of
         Name of a parameter → factor on its learning rate; 0 freezes it.
+    augmentation
+        Changes of the geometry in every step.
 
     Raises
     ------
@@ -83,7 +87,8 @@ def fit_steps(
             range(steps), _batches(len(materials), batch_size, seed), strict=False
         ):
             batch = batch_of(materials, rows)
-            value = loss(network(batch["graph"]), batch["targets"])["loss"]
+            graph = perturb(batch["graph"], augmentation, seed, step)
+            value = loss(network(graph), batch["targets"], step / steps)["loss"]
             adam.zero_grad(set_to_none=True)
             if not torch.isfinite(value):
                 raise ConfigurationError(

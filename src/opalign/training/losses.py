@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -9,14 +10,27 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from opalign.model.config import ModelConfig, SpectralTarget
+from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
 from opalign.spectrum.similarity import mean_absolute_error, mean_squared_error
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
-from opalign.training.config import LossConfig
+from opalign.training.config import CurriculumConfig, FurtherTerms, LossConfig
 from opalign.training.data import BAND_GAP, SIMILARITY, STATIC_DIELECTRIC
+from opalign.training.spectral_terms import (
+    blurred_distance,
+    cumulative_distance,
+    logarithmic_distance,
+    relative_distance,
+    slope_distance,
+)
 
 SpectralLoss = Literal["l1", "mse", "huber", "similarity"]
+
+CURRICULUM_STEPS = 8
+"""Widths that a curriculum passes through: each has a matrix of its own, which is kept."""
+
+NO_FURTHER_TERMS = FurtherTerms()
 
 
 def predicted_target(output: dict[str, Tensor], target: SpectralTarget, grid: EnergyGrid) -> Tensor:
@@ -41,12 +55,35 @@ def spectral_loss(
         return mean_absolute_error(predicted, reference, grid)
     if kind == "mse":
         return mean_squared_error(predicted, reference, grid)
-    weights = predicted.new_tensor(grid.weights)
     if kind == "huber":
+        weights = predicted.new_tensor(grid.weights)
         pointwise = huber_loss(predicted, reference, reduction="none", delta=huber_width)
         return (pointwise * weights).sum(-1) / grid.stop
-    distance = ((predicted - reference).abs() * weights).sum(-1)
-    return distance / (reference.abs() * weights).sum(-1).clamp(min=1e-3)
+    return relative_distance(predicted, reference, grid)
+
+
+def further_distances(
+    config: FurtherTerms, predicted: Tensor, reference: Tensor, grid: EnergyGrid
+) -> dict[str, Tensor]:
+    """Distances (B, L) of spectra (B, L, n), weighted, by name; those without weight left out."""
+    found: dict[str, Tensor] = {}
+    if config.blurred:
+        found["blurred"] = blurred_distance(predicted, reference, grid, config.blurred_width)
+    if config.cumulative:
+        found["cumulative"] = cumulative_distance(predicted, reference, grid)
+    if config.slope:
+        found["slope"] = slope_distance(predicted, reference)
+    if config.logarithmic:
+        found["logarithmic"] = logarithmic_distance(predicted, reference, grid)
+    return {name: getattr(config, name) * distance for name, distance in found.items()}
+
+
+def curriculum_broadening(config: CurriculumConfig | None, progress: float) -> Broadening:
+    """Broadening on top of the data's after a share ``progress`` of the steps, narrowing evenly."""
+    if config is None or progress >= config.share:
+        return Broadening()
+    left = math.ceil(CURRICULUM_STEPS * (1.0 - progress / config.share)) / CURRICULUM_STEPS
+    return Broadening("gaussian", config.width * left)
 
 
 class TrainingLoss:
@@ -64,6 +101,10 @@ class TrainingLoss:
         Of the relative error of ε₁ at the first energy of the grid.
     similarity_weight
         Of the absolute error of the similarity coefficient of two levels.
+    further
+        Further distances of spectra of Im ε, weighted beside the spectral term.
+    curriculum
+        Blurs both sides of everything that compares spectra, less and less.
 
     A target that is NaN is unknown and counts for nothing: a scalar, or the whole spectrum of one
     material at one level.
@@ -78,7 +119,10 @@ class TrainingLoss:
         band_gap_weight: float = 0.0,
         static_dielectric_weight: float = 0.0,
         similarity_weight: float = 0.0,
+        further: FurtherTerms = NO_FURTHER_TERMS,
+        curriculum: CurriculumConfig | None = None,
     ) -> None:
+        self.further, self.curriculum = further, curriculum
         self.grid, self.kind, self.target, self.huber_width = model.grid, kind, target, huber_width
         self.weights = {
             BAND_GAP: band_gap_weight,
@@ -86,18 +130,30 @@ class TrainingLoss:
             SIMILARITY: similarity_weight,
         }
 
-    def __call__(self, output: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the terms by name and their weighted sum as ``loss``."""
+    def __call__(
+        self, output: dict[str, Tensor], targets: dict[str, Tensor], progress: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Return the terms by name and their weighted sum as ``loss``.
+
+        ``progress`` is the share of the training steps that are done; a curriculum asks for it.
+        """
         terms: dict[str, Tensor] = {}
         total: Tensor | float = 0.0
         if self.target in targets:
             # Spectra span orders of magnitude and integrals are long sums: single precision.
             predicted = predicted_target(output, self.target, self.grid).float()
             known, reference = _known(targets[self.target])
+            extra = curriculum_broadening(self.curriculum, progress)
+            predicted = broaden(predicted, self.grid, extra, "odd")
+            reference = broaden(reference, self.grid, extra, "odd")
             errors = spectral_loss(self.kind, predicted, reference, self.grid, self.huber_width)
             spectral = _mean_of_known(errors, known.all(-1))
             terms["spectrum"] = spectral
             total = spectral
+            distances = further_distances(self.further, predicted, reference, self.grid)
+            for name, distance in distances.items():
+                terms[name] = _mean_of_known(distance, known.all(-1))
+                total = total + terms[name]
         if BAND_GAP in targets:
             known, reference = _known(targets[BAND_GAP])
             error = (output["band_gap"].float() - reference).abs()
@@ -127,6 +183,8 @@ def training_loss(model: ModelConfig, config: LossConfig) -> TrainingLoss:
         config.huber_width,
         config.band_gap_weight,
         config.static_dielectric_weight,
+        further=config.further,
+        curriculum=config.curriculum,
     )
 
 

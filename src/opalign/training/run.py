@@ -23,6 +23,7 @@ from opalign.model.manifest import plain
 from opalign.model.network import SpectrumModel
 from opalign.model.reference import Reference
 from opalign.training.card import model_card
+from opalign.training.components import fit_components
 from opalign.training.config import PretrainingConfig, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
 from opalign.training.crossvalidated import read_figures
@@ -107,6 +108,7 @@ def train(
         materials = load_materials(tables, model_config, config.data, config.loss)
         parts = {name: materials.select(getattr(split, name)) for name in PARTS}
         network = _new_network(model_config, config.seed)
+        fit_components(network, parts["train"])
         if config.initial is not None:
             held_out = dict(
                 zip(
@@ -139,6 +141,7 @@ def train(
         state=out / "state",
         logs=out / "logs",
         console=console,
+        augmentation=config.augmentation,
     )
     return _conclude(config, tables, split, parts, network, stage, crossed, out)
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from opalign.errors import ConfigurationError, StorageError
 from opalign.model.network import SpectrumModel
 from opalign.training.callbacks import BestWeights, Reporter, StateWriter
-from opalign.training.config import OptimizerConfig, TrainingConfig
+from opalign.training.config import AugmentationConfig, OptimizerConfig, TrainingConfig
 from opalign.training.data import Materials, loader
 from opalign.training.losses import TrainingLoss
 from opalign.training.task import MONITOR, DivergenceError, SpectrumTask
@@ -52,6 +52,7 @@ def fit_stage(
     state: Path,
     logs: Path,
     console: Console,
+    augmentation: AugmentationConfig | None = None,
 ) -> StageResult:
     """Fit ``network`` in place; it ends with the best weights, in evaluation mode.
 
@@ -74,6 +75,7 @@ def fit_stage(
         total_steps=epochs * math.ceil(len(training) / batch_size),
         averaging=run.averaging,
         seed=run.seed,
+        augmentation=augmentation,
     )
     best = BestWeights()
     writer = StateWriter(state, best, run.save_seconds)

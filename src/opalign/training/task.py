@@ -13,7 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from opalign.model.network import SpectrumModel
 from opalign.spectrum.similarity import similarity_coefficient
-from opalign.training.config import OptimizerConfig
+from opalign.training.augmentation import perturb
+from opalign.training.config import AugmentationConfig, OptimizerConfig
 from opalign.training.data import Batch, EpochShuffle
 from opalign.training.losses import TrainingLoss
 from opalign.training.optimization import RunningAverage, new_optimizer
@@ -40,11 +41,13 @@ class SpectrumTask(lightning.LightningModule):
         total_steps: int,
         averaging: float | None,
         seed: int,
+        augmentation: AugmentationConfig | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss, self.optimizer_config = loss, optimizer
         self.total_steps, self.seed = total_steps, seed
+        self.augmentation = augmentation
         # A submodule, so that its state is saved and restored with everything else. Its buffers
         # (the running statistics of batch norms) are copies of the network's.
         self.averaged = (
@@ -74,7 +77,9 @@ class SpectrumTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch."""
-        terms = self.loss(self.network(batch["graph"]), batch["targets"])
+        step = self.global_step
+        graph = perturb(batch["graph"], self.augmentation, self.seed, step)
+        terms = self.loss(self.network(graph), batch["targets"], step / self.total_steps)
         if not torch.isfinite(terms["loss"]):
             raise DivergenceError
         self._log_terms("training", terms, batch)

@@ -1,0 +1,70 @@
+"""Distances of spectra beyond the difference energy by energy, each relative to the reference.
+
+A peak that is predicted 0.3 eV beside its place counts twice in 1 − SC, once where it is and once
+where it should be, however near it is. Distances of cumulative spectra and of blurred spectra know
+that nearly right is better than far off; the slope and the logarithm look at what areas hide.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from opalign.spectrum.broadening import Broadening, broaden
+from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.units import HBAR_C, LOG_ABSORPTION_FLOOR
+
+LEAST_AREA = 1e-3
+"""eV: a reference with a smaller integral counts as if it had this one."""
+
+
+def relative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) -> Tensor:
+    """1 − SC = ∫|Δ| dE / ∫|reference| dE of spectra (..., n): (...)."""
+    weights = predicted.new_tensor(grid.weights)
+    distance = ((predicted - reference).abs() * weights).sum(-1)
+    return distance / (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
+
+
+def blurred_distance(
+    predicted: Tensor, reference: Tensor, grid: EnergyGrid, width: float
+) -> Tensor:
+    """Take 1 − SC after a further Gaussian of σ = ``width`` eV on both sides."""
+    broadening = Broadening("gaussian", width)
+    difference = broaden(predicted - reference, grid, broadening, "odd")
+    weights = predicted.new_tensor(grid.weights)
+    area = (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
+    return (difference.abs() * weights).sum(-1) / area
+
+
+def cumulative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) -> Tensor:
+    """Compare integrals up to every energy: ∫|∫₀^E Δ dE′| dE / (∫|reference| dE · 1 eV).
+
+    For two spectra of equal area this is the Wasserstein distance, the mean energy in eV by which
+    weight has to be moved (Vallender, Theory Probab. Appl. 18, 784 (1974)).
+    """
+    weights = predicted.new_tensor(grid.weights)
+    moved = ((predicted - reference) * weights).cumsum(-1)
+    area = (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
+    return (moved.abs() * weights).sum(-1) / area
+
+
+def slope_distance(predicted: Tensor, reference: Tensor) -> Tensor:
+    """∫|dΔ/dE| dE / ∫|d reference/dE| dE; the step of the grid cancels."""
+    change = (predicted - reference).diff(dim=-1).abs().sum(-1)
+    return change / reference.diff(dim=-1).abs().sum(-1).clamp(min=LEAST_AREA)
+
+
+def logarithmic_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) -> Tensor:
+    """Mean difference of log₁₀(nα/cm⁻¹), floored as log₁₀ α is.
+
+    nα = E ε₂/(ħc) exactly, so that ε₂ suffices: the refractive index that α has beside it is one
+    that both sides nearly share, and edges differ by orders of magnitude.
+    """
+    per_centimetre = predicted.new_tensor(grid.values / HBAR_C)
+    floor = 10.0**LOG_ABSORPTION_FLOOR
+    ours, theirs = (
+        torch.log10((spectrum * per_centimetre).clamp(min=floor))
+        for spectrum in (predicted, reference)
+    )
+    weights = predicted.new_tensor(grid.weights)
+    return ((ours - theirs).abs() * weights).sum(-1) / (grid.stop - grid.start)
