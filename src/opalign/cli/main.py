@@ -14,6 +14,7 @@ from opalign.cli.common import clean_errors
 #: Name of a command → module and attribute: a function, or a Typer app with commands of its own.
 COMMANDS = {
     "predict": ("opalign.cli.predict", "predict"),
+    "screen": ("opalign.cli.screen", "screen"),
     "optics": ("opalign.cli.optics", "optics"),
     "experiment": ("opalign.cli.experiment", "experiment"),
     "plot": ("opalign.cli.plot", "plot"),

@@ -35,8 +35,11 @@ def list_matrix(column: pa.Array, width: int) -> NDArray[np.float64] | None:
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; whatever is wrong with it, then or while reading, is a DatasetError."""
+def open_parquet(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; whatever is wrong with it, then or while reading, is a DatasetError.
+
+    ``options`` are those of :class:`pyarrow.parquet.ParquetFile`.
+    """
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -51,7 +54,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
             cure="give the path of a spectra table, or write or download it again",
         )
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, **options) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__

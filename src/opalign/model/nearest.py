@@ -88,6 +88,17 @@ class NearestMaterials:
             for distance, index in zip(distances, indices, strict=True)
         ]
 
+    def relative_distances(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Distance of every row of ``features`` (B, D) from the material nearest to it, (B,).
+
+        In units of :attr:`typical_distance`; NaN without any training material.
+        """
+        rows = np.atleast_2d(np.asarray(features, dtype=np.float64))
+        if self._tree is None:
+            return np.full(len(rows), np.nan)
+        distances, _ = self._tree.query(rows, k=1)
+        return np.asarray(distances, dtype=np.float64) / self.typical_distance
+
     def _nearest_other(self) -> NDArray[np.float64]:
         """Distances from each material to the nearest one with other features, (≤ M,)."""
         if self._tree is None:

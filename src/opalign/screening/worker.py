@@ -1,0 +1,34 @@
+"""A worker process: one model, one thread, chunks on standard input, results on standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from opalign.screening.config import ScreenConfig
+from opalign.screening.messages import pack_batch, receive, send, unpack_batch, unpack_json
+
+
+def main() -> None:
+    """Serve until standard input ends, which it also does when the coordinator is killed."""
+    # Whatever libraries print must not come between the messages.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    job = receive(sys.stdin.buffer)
+    if job is None:
+        return
+    import torch
+
+    from opalign.screening.screener import Screener, load_predictor
+
+    torch.set_num_threads(1)
+    content = unpack_json(job)
+    config = ScreenConfig.model_validate(content["config"])
+    screener = Screener(config, load_predictor(config, content["device"]))
+    send(output, b"ready")
+    while (chunk := receive(sys.stdin.buffer)) is not None:
+        send(output, pack_batch(screener.screen(unpack_batch(chunk))))
+
+
+if __name__ == "__main__":
+    main()
