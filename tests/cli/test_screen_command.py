@@ -129,7 +129,7 @@ def test_structures_of_files_with_one_that_is_none(screen, tmp_path):
     rows = rows_of(tmp_path / "out")
     assert rows["material_id"].tolist() == ["a", "letter", "many#1", "many#2"]
     assert rows["status"].tolist() == ["ok", "failed", "ok", "ok"]
-    assert "failed: could not be read" in " ".join(done.output.split())
+    assert "1 × failed: no data block with atoms" in " ".join(done.output.split())
 
 
 def test_the_configuration_that_was_written_does_the_same(screen, tmp_path):
@@ -157,7 +157,7 @@ def test_the_configuration_that_was_written_does_the_same(screen, tmp_path):
         (["--diversity", "features"], "rank_by must say"),
         (["--set", "rows_per_par=3"], "did you mean 'rows_per_part'"),
         (["--set", "rows_per_part=300"], "multiple"),
-        (["--rank-by", "uncertainty"], "gives no uncertainty"),
+        (["--rank-by", "expected_error"], "gives no uncertainty"),
         (["--level", "bse"], "does not predict level"),
         (["--require", "Mg", "--exclude", "Mg,O"], "required and excluded"),
     ],
@@ -212,13 +212,13 @@ def wait_for_parts(process, out, number):
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_killed_and_resumed(models, tmp_path, processes):
-    path, out = crystal_table(tmp_path / "in.parquet", 2000), tmp_path / "out"
+    path, out = crystal_table(tmp_path / "in.parquet", 600), tmp_path / "out"
     process = command(models, path, out, "--processes", processes)
     wait_for_parts(process, out, 3)
     process.kill()
     process.communicate()
     kept = {one: one.stat().st_mtime_ns for one in out.glob("parts/part-*")}
-    assert 3 <= len(kept) < 100
+    assert 3 <= len(kept) < 30
     assert not (out / "summary.json").exists()
     again = command(models, path, out, "--processes", processes)
     text, _ = again.communicate(timeout=300)
@@ -226,15 +226,15 @@ def test_killed_and_resumed(models, tmp_path, processes):
     assert f"{20 * len(kept)} of them had been finished by an earlier run" in text
     assert {one: one.stat().st_mtime_ns for one in kept} == kept
     rows = rows_of(out)
-    assert rows["row"].tolist() == list(range(2000))
-    assert rows["material_id"].tolist() == [f"m-{k}" for k in range(2000)]
+    assert rows["row"].tolist() == list(range(600))
+    assert rows["material_id"].tolist() == [f"m-{k}" for k in range(600)]
     assert (rows["status"] == "ok").all()
-    assert json.loads((out / "summary.json").read_text())["rows"] == 2000
+    assert json.loads((out / "summary.json").read_text())["rows"] == 600
 
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(models, tmp_path):
-    path, out = crystal_table(tmp_path / "in.parquet", 2000), tmp_path / "out"
+    path, out = crystal_table(tmp_path / "in.parquet", 600), tmp_path / "out"
     process = command(models, path, out)
     wait_for_parts(process, out, 1)
     process.send_signal(signal.SIGINT)

@@ -51,7 +51,9 @@ def test_features_that_are_not_finite_count(predictor, crystals):
     output = predictor.run([build_graph(one, predictor.config.graph) for one in crystals[:2]])
     broken = output["features"].clone()
     broken[0, 0] = torch.nan
-    assert batch_arrays(predictor.config, {**output, "features": broken}, "ipa").finite.tolist() == [
+    assert batch_arrays(
+        predictor.config, {**output, "features": broken}, "ipa"
+    ).finite.tolist() == [
         False,
         True,
     ]

@@ -83,7 +83,9 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
     """Write a plain table; rows lack what they lack."""
 
     def write(
-        rows: Sequence[dict[str, Any]], name: str = "input.parquet", ids: Sequence[Any] | None = None
+        rows: Sequence[dict[str, Any]],
+        name: str = "input.parquet",
+        ids: Sequence[Any] | None = None,
     ) -> Path:
         if ids is not None:
             rows = [{**row, "material_id": one} for row, one in zip(rows, ids, strict=True)]

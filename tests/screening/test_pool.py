@@ -39,7 +39,8 @@ WORKER = """
         given = {"row": chunk.column("row"), "material_id": chunk.column("material_id"),
                  "status": pa.array(["ok"] * len(chunk)), "x": pa.array([1.0] * len(chunk))}
         columns = [given.get(f.name, pa.nulls(len(chunk), f.type)) for f in layout.schema]
-        send(sys.stdout.buffer, pack_batch(pa.RecordBatch.from_arrays(columns, schema=layout.schema)))
+        result = pa.RecordBatch.from_arrays(columns, schema=layout.schema)
+        send(sys.stdout.buffer, pack_batch(result))
 """
 
 

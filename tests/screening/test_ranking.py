@@ -20,9 +20,7 @@ def part(rows, first):
         {
             "row": pa.array(range(first, first + len(rows)), pa.int64()),
             "material_id": pa.array([f"m-{first + k}" for k in range(len(rows))], pa.string()),
-            "formula": pa.array(
-                [FORMULAS[(first + k) % 4] for k in range(len(rows))], pa.string()
-            ),
+            "formula": pa.array([FORMULAS[(first + k) % 4] for k in range(len(rows))], pa.string()),
             "num_sites": pa.array([2] * len(rows), pa.int32()),
             "status": pa.array([status for _, status in rows], pa.string()),
             "x_2.5eV": pa.array([value for value, _ in rows], pa.float64()),

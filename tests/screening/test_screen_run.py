@@ -344,7 +344,7 @@ def test_results_within_the_input(configured, write_rows, crystal_rows, tmp_path
     [
         ({"level": "bse"}, "does not predict level"),
         ({"where": "onset > 1"}, "no quantity 'onset'"),
-        ({"rank_by": "uncertainty"}, "no uncertainty"),
+        ({"rank_by": "expected_error"}, "no uncertainty"),
         ({"quantities": ("refractive_index_10nm",)}, "outside"),
     ],
 )

@@ -79,7 +79,7 @@ def test_slme_of_a_batch(spectra, rows):
 def test_what_the_model_says_beside_is_handed_on(rows):
     assert quantity("relative_distance").evaluate(rows).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert quantity("band_gap_eV").evaluate(rows)[1] == 1.5
-    assert np.isnan(quantity("uncertainty").evaluate(rows)).all()
+    assert np.isnan(quantity("expected_error").evaluate(rows)).all()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_did_you_mean(wrong, meant):
         ("slme_percent", Abilities(EnergyGrid(0.0, 3.5, 36)), "below 4 eV"),
         ("slme_0nm_percent", ABILITIES, "thickness"),
         ("relative_distance", Abilities(GRID, reference=False), "training materials"),
-        ("uncertainty", ABILITIES, "an ensemble does"),
+        ("expected_error", ABILITIES, "not calibrated"),
         ("refractive_index_50nm", ABILITIES, "outside"),
         ("refractive_index_0nm", ABILITIES, "outside"),
         ("absorption_12.1eV_per_cm", ABILITIES, "outside"),
@@ -126,7 +126,10 @@ def test_what_a_model_cannot_give_is_refused(name, abilities, reason):
 
 def test_every_name_can_be_asked_for_once():
     names = [name.replace("{}", "400" if "nm" in name else "2") for name in quantity_names()]
-    names.remove("uncertainty")
+    names.remove("expected_error")
     found = checked_quantities([*names, *names], ABILITIES)
     assert [one.name for one in found] == names
-    assert [one.name for one in checked_quantities(["uncertainty"], Abilities(GRID, uncertainty=True))]
+    assert [
+        one.name
+        for one in checked_quantities(["expected_error"], Abilities(GRID, uncertainty=True))
+    ]

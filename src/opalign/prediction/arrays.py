@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.model.config import ModelConfig, PhysicalHeadConfig
+from opalign.errors import ConfigurationError
+from opalign.model.config import ModelConfig, ScalarHeadConfig, VectorHeadConfig
 from opalign.prediction.output import DECIMALS
 from opalign.spectrum.absorption import epsilon_from_absorption
 from opalign.spectrum.kramers_kronig import real_from_imaginary
@@ -33,8 +34,6 @@ class BatchArrays:
     """(B, D) pooled features of the network"""
     band_gap: Rows | None
     """(B,) eV; None for a model that predicts no gap"""
-    uncertainty: Rows | None
-    """(B,); None for a model that gives none"""
     finite: NDArray[np.bool_]
     """(B,) whether all numbers of a row are finite"""
 
@@ -45,9 +44,19 @@ def batch_arrays(
     """Return the spectra of ``level`` in a batch's output, as :meth:`Predictor.run` gives it.
 
     The numbers are those of :func:`opalign.prediction.output.batch_spectra`, of all rows at once.
+
+    Raises
+    ------
+    ConfigurationError
+        The network predicts a number, not spectra.
     """
+    if isinstance(config.head, ScalarHeadConfig):
+        raise ConfigurationError(
+            f"this model predicts the {config.head.name} of two levels, no spectra",
+            cure="choose a model of spectra",
+        )
     place = config.levels.index(level)
-    if isinstance(config.head, PhysicalHeadConfig):
+    if not isinstance(config.head, VectorHeadConfig):
         real = _rounded(output["epsilon_real"][:, place])
         # Convolution may leave a zero at minus a rounding error.
         imaginary = np.maximum(_rounded(output["epsilon_imaginary"][:, place]), 0.0)
@@ -56,7 +65,6 @@ def batch_arrays(
         real, imaginary = _from_target(config, target)
     features = _array(output["features"])
     gap = _array(output["band_gap"]) if "band_gap" in output else None
-    uncertainty = _array(output["uncertainty"]) if "uncertainty" in output else None
     finite = np.ones(len(real), dtype=bool)
     for values in (real, imaginary, features):
         finite &= np.isfinite(values).all(axis=1)
@@ -68,7 +76,6 @@ def batch_arrays(
         np.where(keep, imaginary, 0.0),
         np.where(keep, features, 0.0),
         gap,
-        uncertainty,
         finite,
     )
 

@@ -99,14 +99,10 @@ def parse_condition(text: str) -> Condition:
         raise parser.error("something stands after the end of the condition")
     if kind != "logic":
         parser.position = 0
-        raise parser.error(
-            "this is a number and no condition", _COMPARISON
-        )
+        raise parser.error("this is a number and no condition", _COMPARISON)
     if not parser.names:
         parser.position = 0
-        raise parser.error(
-            "the condition speaks of no quantity", _COMPARISON
-        )
+        raise parser.error("the condition speaks of no quantity", _COMPARISON)
     return Condition(text, tuple(parser.names), node)
 
 

@@ -161,7 +161,9 @@ def _needs_reference(abilities: Abilities) -> str | None:
 
 
 def _needs_uncertainty(abilities: Abilities) -> str | None:
-    return None if abilities.uncertainty else "it gives no uncertainty; an ensemble does"
+    return (
+        None if abilities.uncertainty else "it is not calibrated, so that it gives no uncertainty"
+    )
 
 
 def _known(values: Rows | None, rows: SpectraRows) -> Rows:
@@ -239,8 +241,9 @@ _FIXED = {
             lambda rows: _known(rows.unseen_elements, rows), _always,
         ),
         Quantity(
-            "uncertainty", "", "spread of the members of an ensemble",
-            lambda rows: _known(rows.uncertainty, rows), _needs_uncertainty,
+            "expected_error", "",
+            "uncertainty: calibrated expectation of 1 - SC of Im epsilon, 0 is perfect",
+            lambda rows: _known(rows.expected_error, rows), _needs_uncertainty,
         ),
     )
 }  # fmt: skip

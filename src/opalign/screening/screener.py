@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from opalign.crystal.graph import CrystalGraph, build_graph_from_arrays
+from opalign.crystal.compiled import WORTHWHILE, load_kernels
+from opalign.crystal.graph import CrystalGraph
+from opalign.crystal.many import CrystalArrays, build_graphs
 from opalign.errors import ConfigurationError, OpalignError, StructureError
+from opalign.model.config import VectorHeadConfig
 from opalign.prediction.applicability import require_describable
 from opalign.prediction.arrays import BatchArrays, batch_arrays
 from opalign.prediction.inputs import failure_of
@@ -47,6 +50,11 @@ class _Row:
     num_sites: int | None = None
     graph: CrystalGraph | None = None
 
+    def fail(self, error: OpalignError) -> None:
+        """Take an error for the reason why there is no spectrum."""
+        problem = StructureError(error.problem, expected=error.expected, cure=error.cure)
+        self.status, self.reason = "failed", failure_of(problem, "").reason
+
 
 class Screener:
     """A model and a configuration, ready for chunks; knows no files.
@@ -62,6 +70,8 @@ class Screener:
         self.layout = Layout.of(config, predictor, self.level, self.quantities)
         self._condition = config.condition
         self._filter, self._formula = StructureFilter(config), Formulas()
+        #: Structures so far: compiled loops are loaded once that pays.
+        self._seen = 0
         on_cpu = predictor.device == "cpu"
         self._budget, self._batch = (CPU_BUDGET, CPU_BATCH) if on_cpu else (GPU_BUDGET, GPU_BATCH)
 
@@ -80,55 +90,57 @@ class Screener:
         return outcome.table(chunk, rows)
 
     def _read(self, chunk: pa.RecordBatch) -> list[_Row]:
-        problems = chunk.column("problem").to_pylist()
-        arrays = [
-            chunk.column(name).flatten().to_numpy(zero_copy_only=False)
-            for name in ("lattice", "numbers", "coordinates")
+        """Return the rows of a chunk, with a graph wherever the network is to be asked."""
+        rows = [
+            _Row() if problem is None else _Row("failed", problem)
+            for problem in chunk.column("problem").to_pylist()
         ]
-        ends = [
-            np.concatenate(([0], np.cumsum(_lengths(chunk.column(name)))))
-            for name in ("lattice", "numbers", "coordinates")
-        ]
-        rows = []
-        for place, problem in enumerate(problems):
-            if problem is not None:
-                rows.append(_Row("failed", problem))
-                continue
-            lattice, numbers, coordinates = (
-                values[end[place] : end[place + 1]]
-                for values, end in zip(arrays, ends, strict=True)
-            )
-            rows.append(self._prepared(lattice.reshape(3, 3), numbers, coordinates.reshape(-1, 3)))
+        columns = [_rows_of(chunk.column(name)) for name in ("lattice", "numbers", "coordinates")]
+        waiting: list[_Row] = []
+        crystals: list[CrystalArrays] = []
+        for row, lattice, numbers, coordinates in zip(rows, *columns, strict=True):
+            if row.status == "ok" and self._wanted(row, numbers):
+                vectors = lattice.reshape(3, 3)
+                waiting.append(row)
+                crystals.append(
+                    CrystalArrays(vectors, coordinates.reshape(-1, 3) @ vectors, numbers)
+                )
+        self._seen += len(crystals)
+        if self._seen >= WORTHWHILE:
+            load_kernels()
+        graphs = build_graphs(crystals, self.predictor.config.graph)
+        for row, graph in zip(waiting, graphs, strict=True):
+            if isinstance(graph, StructureError):
+                row.fail(graph)
+            elif _size(graph) > LARGEST_GRAPH:
+                row.fail(
+                    StructureError(
+                        f"{graph.num_atoms} atoms with {graph.num_bonds} bonds are too many",
+                        expected=f"at most {LARGEST_GRAPH} bonds and angles",
+                    )
+                )
+            else:
+                row.graph = graph
         return rows
 
-    def _prepared(
-        self,
-        lattice: NDArray[np.float64],
-        numbers: NDArray[np.int32],
-        coordinates: NDArray[np.float64],
-    ) -> _Row:
-        row = _Row(num_sites=len(numbers))
+    def _wanted(self, row: _Row, numbers: NDArray[np.int32]) -> bool:
+        """Tell whether the network is to be asked; write down what is known, and why not."""
+        row.num_sites = len(numbers)
         try:
             row.formula = self._formula(numbers)
             if reason := self._filter.refusal(numbers):
                 row.status, row.reason = "filtered", reason
-                return row
+                return False
             if len(numbers) > MOST_ATOMS:
                 raise StructureError(
                     f"{len(numbers)} atoms are too many", expected=f"at most {MOST_ATOMS}"
                 )
-            model = self.predictor.config
-            require_describable(set(numbers.tolist()), model.encoder.element_table, "structure")
-            graph = build_graph_from_arrays(lattice, coordinates @ lattice, numbers, model.graph)
-            if _size(graph) > LARGEST_GRAPH:
-                raise StructureError(
-                    f"{graph.num_atoms} atoms with {graph.num_bonds} bonds are too many",
-                    expected=f"at most {LARGEST_GRAPH} bonds and angles",
-                )
-            row.graph = graph
+            table = self.predictor.config.encoder.element_table
+            require_describable(set(numbers.tolist()), table, "structure")
         except OpalignError as error:
-            row.status, row.reason = "failed", failure_of(_as_structure_error(error), "").reason
-        return row
+            row.fail(error)
+            return False
+        return True
 
     def _batches(self, waiting: Sequence[int], rows: Sequence[_Row]) -> list[list[int]]:
         batches: list[list[int]] = []
@@ -156,7 +168,7 @@ class Screener:
         good = np.flatnonzero(found.finite)
         if not len(good):
             return
-        values = self._quantities(found, [graphs[k] for k in good], good)
+        values = self._quantities(found, output, graphs, good)
         kept = np.array(places)[good]
         outcome.keep(kept, values, found, good)
         if self._condition is not None:
@@ -164,12 +176,19 @@ class Screener:
                 rows[place].status, rows[place].reason = "filtered", "does not meet the condition"
 
     def _quantities(
-        self, found: BatchArrays, graphs: Sequence[CrystalGraph], good: NDArray[np.int64]
+        self,
+        found: BatchArrays,
+        output: Mapping[str, Any],
+        graphs: Sequence[CrystalGraph],
+        good: NDArray[np.int64],
     ) -> dict[str, NDArray[np.float64]]:
-        seen = np.array(sorted(self.predictor.checkpoint.elements))
-        unseen = [len(np.setdiff1d(graph.atomic_numbers, seen)) for graph in graphs]
+        seen = frozenset(self.predictor.checkpoint.elements)
+        numbers = [graph.atomic_numbers for graph in graphs]
+        unseen = [len(set(numbers[k].tolist()) - seen) for k in good]
         asked = {one.name for one in self.quantities}
-        distances = None
+        distances = errors = None
+        if "expected_error" in asked:
+            errors = self._expected_errors(output, numbers)
         if "relative_distance" in asked:
             distances = self.predictor.materials.relative_distances(found.features[good])
         spectra = SpectraRows(
@@ -179,9 +198,15 @@ class Screener:
             band_gap=None if found.band_gap is None else found.band_gap[good],
             relative_distance=distances,
             unseen_elements=np.array(unseen, dtype=np.float64),
-            uncertainty=None if found.uncertainty is None else found.uncertainty[good],
+            expected_error=None if errors is None else errors[good],
         )
         return {one.name: np.asarray(one.evaluate(spectra)) for one in self.quantities}
+
+    def _expected_errors(
+        self, output: Mapping[str, Any], numbers: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float64] | None:
+        model = getattr(self.predictor, "uncertainty", None)
+        return None if model is None else model.expected_errors(output, numbers, self.level)
 
 
 class _Outcome:
@@ -236,9 +261,9 @@ def abilities_of(predictor: Predictor) -> Abilities:
     return Abilities(
         grid=predictor.config.grid,
         broadening=predictor.config.broadening,
-        band_gap=getattr(head, "kind", None) == "physical",
+        band_gap=not isinstance(head, VectorHeadConfig),
         reference=len(predictor.materials.ids) > 1,
-        uncertainty=bool(getattr(predictor, "gives_uncertainty", False)),
+        uncertainty=getattr(predictor.checkpoint, "calibration", None) is not None,
     )
 
 
@@ -272,13 +297,11 @@ def _level(config: ScreenConfig, predictor: Predictor) -> str:
     return config.level
 
 
-def _lengths(column: pa.Array) -> NDArray[np.int64]:
-    lengths = column.value_lengths().fill_null(0)
-    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-def _as_structure_error(error: OpalignError) -> StructureError:
-    return StructureError(error.problem, expected=error.expected, cure=error.cure)
+def _rows_of(column: pa.Array) -> list[NDArray[Any]]:
+    """Return the values of each list; nothing where it is null."""
+    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    return np.split(values, np.cumsum(lengths)[:-1]) if len(column) else []
 
 
 def _size(graph: CrystalGraph | None) -> int:

@@ -30,8 +30,8 @@ class SpectraRows:
     """(B,) to the nearest training material, over the typical one"""
     unseen_elements: Rows | None = None
     """(B,) how many elements the training set had not"""
-    uncertainty: Rows | None = None
-    """(B,)"""
+    expected_error: Rows | None = None
+    """(B,) 1 − SC of Im ε, as calibrated"""
 
     def __len__(self) -> int:
         return len(self.epsilon_real)
