@@ -252,7 +252,7 @@ class _Outcome:
 
 def load_predictor(config: ScreenConfig, device: str = "auto") -> Predictor:
     """Load the model of a configuration in the precision that it asks for."""
-    return Predictor.load(config.model, device)
+    return Predictor.load(config.model, device, config.precision)
 
 
 def abilities_of(predictor: Predictor) -> Abilities:
