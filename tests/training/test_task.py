@@ -5,9 +5,8 @@ import torch
 
 import opalign.training.task as task_module
 from opalign.training.callbacks import BestWeights
-from opalign.training.optimization import RunningAverage
 from opalign.training.run import train
-from opalign.training.task import SpectrumTask
+from opalign.training.task import RunningMeans, SpectrumTask
 
 
 @pytest.fixture
@@ -170,17 +169,6 @@ def test_early_stopping(tiny, tmp_path, silent, seen, monkeypatch):
     assert result.metrics["best_epoch"] == 1
 
 
-def test_running_average_is_the_recursion_it_says():
-    average = RunningAverage(0.5)
-    averaged, current = [torch.tensor([0.0])], [torch.tensor([1.0])]
-    expected = 0.0
-    for step in range(1, 20):
-        average(averaged, current, torch.tensor(step))
-        decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay)
-        assert averaged[0].item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_the_average_and_not_the_network_is_validated_and_kept(
     tiny, tmp_path, silent, seen, monkeypatch
 ):
@@ -209,3 +197,33 @@ def test_training_lowers_the_loss(tiny, tmp_path, silent, seen):
 def test_monitor_is_what_is_logged(tiny, tmp_path, silent, seen):
     train(tiny(epochs=1), tmp_path / "run", console=silent)
     assert task_module.MONITOR in seen["best"].history[0]
+
+
+def test_means_weigh_materials_and_not_batches():
+    means = RunningMeans()
+    means.add({"training/loss": torch.tensor(1.0), "training/gap": torch.tensor(3.0)}, 8)
+    means.add({"validation/loss": torch.tensor(5.0)}, 2)
+    means.add({"training/loss": torch.tensor(4.0)}, 1)
+    taken = means.take("training")
+    assert float(taken["training/loss"][0]) == pytest.approx((8 * 1.0 + 4.0) / 9)
+    assert taken["training/loss"][1] == 9
+    assert float(taken["training/gap"][0]) == 3.0
+    assert means.take("training") == {}
+    assert set(means.take("validation")) == {"validation/loss"}
+
+
+def test_the_learning_curve_is_the_mean_over_an_epoch(tiny, tmp_path, silent, seen, monkeypatch):
+    """The last batch is smaller than the others, and counts for less."""
+    inside = SpectrumTask._log_terms
+    losses: list = []
+
+    def log_terms(self, stage, terms, batch):
+        if stage == "training":
+            losses.append((terms["loss"].item(), len(batch["targets"]["epsilon_imaginary"])))
+        inside(self, stage, terms, batch)
+
+    monkeypatch.setattr(SpectrumTask, "_log_terms", log_terms)
+    train(tiny(epochs=1, batch_size=3), tmp_path / "run", console=silent)
+    assert len({size for _, size in losses}) == 2
+    mean = sum(loss * size for loss, size in losses) / sum(size for _, size in losses)
+    assert seen["best"].history[0]["training/loss"] == pytest.approx(mean, rel=1e-6)

@@ -7,20 +7,21 @@ of the weights.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from opalign.errors import ConfigurationError
 from opalign.model.network import SpectrumModel
 from opalign.training.augmentation import perturb
+from opalign.training.averaging import AveragedNetwork
 from opalign.training.config import AugmentationConfig, OptimizerConfig
 from opalign.training.data import EpochShuffle, Materials, batch_of
 from opalign.training.losses import TrainingLoss
-from opalign.training.optimization import RunningAverage, new_optimizer
+from opalign.training.optimization import new_optimizer
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def fit_steps(
     )
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    average = None if averaging is None else copy.deepcopy(network)
-    follow = RunningAverage(averaging or 0.0)
+    average = None if averaging is None else AveragedNetwork(network, averaging)
     adam, schedule = new_optimizer(network, optimizer, steps, rate_of)
     passes, losses = 0, list[float]()
     seen: set[str] = set()
@@ -104,15 +104,12 @@ def fit_steps(
             if schedule is not None and not isinstance(schedule, ReduceLROnPlateau):
                 schedule.step()
             if average is not None:
-                if step == 0:  # as torch's AveragedModel, which begins with a copy
-                    average.load_state_dict(network.state_dict())
-                else:
-                    follow(average.parameters(), network.parameters(), step)
+                average.update(network, step)
             passes += len(rows)
             seen.update(materials.ids[row] for row in rows)
             losses.append(float(value.detach()))
     if average is not None:
-        _take_average(network, average)
+        _take_average(network, average.module)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     network.eval()
@@ -133,6 +130,6 @@ def _batches(size: int, batch_size: int, seed: int) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def _take_average(network: SpectrumModel, average: SpectrumModel) -> None:
+def _take_average(network: nn.Module, average: nn.Module) -> None:
     for own, averaged in zip(network.parameters(), average.parameters(), strict=True):
         own.copy_(averaged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import lightning
@@ -9,21 +10,47 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel
 
 from opalign.model.network import SpectrumModel
 from opalign.spectrum.similarity import similarity_coefficient
 from opalign.training.augmentation import perturb
+from opalign.training.averaging import AveragedNetwork
 from opalign.training.config import AugmentationConfig, OptimizerConfig
 from opalign.training.data import Batch, EpochShuffle
 from opalign.training.losses import TrainingLoss
-from opalign.training.optimization import RunningAverage, new_optimizer
+from opalign.training.optimization import new_optimizer
 
 MONITOR = "validation/loss"
 
 
 class DivergenceError(ArithmeticError):
     """A loss that is not a finite number."""
+
+
+class RunningMeans:
+    """Means over the materials of an epoch, summed on the device that the terms are on.
+
+    Lightning's own logging keeps its books after every step, which takes longer than a step of a
+    small network; and a number that is looked at in every step makes a GPU wait.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    @torch.no_grad()
+    def add(self, terms: dict[str, Tensor], size: int) -> None:
+        """Take up means over a batch of ``size`` materials, by name."""
+        for name, value in terms.items():
+            weighted = value.detach() * size
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+            self._counts[name] = self._counts.get(name, 0) + size
+
+    def take(self, stage: str) -> dict[str, tuple[Tensor, int]]:
+        """Return and forget mean and number of materials of the names that begin with a stage."""
+        names = [name for name in self._sums if name.startswith(f"{stage}/")]
+        counts = {name: self._counts.pop(name) for name in names}
+        return {name: (self._sums.pop(name) / count, count) for name, count in counts.items()}
 
 
 class SpectrumTask(lightning.LightningModule):
@@ -46,15 +73,11 @@ class SpectrumTask(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.loss, self.optimizer_config = loss, optimizer
+        self.means = RunningMeans()
         self.total_steps, self.seed = total_steps, seed
         self.augmentation = augmentation
-        # A submodule, so that its state is saved and restored with everything else. Its buffers
-        # (the running statistics of batch norms) are copies of the network's.
-        self.averaged = (
-            None
-            if averaging is None
-            else AveragedModel(network, multi_avg_fn=RunningAverage(averaging))
-        )
+        # A submodule, so that its state is saved and restored with everything else.
+        self.averaged = None if averaging is None else AveragedNetwork(network, averaging)
 
     @property
     def evaluated(self) -> SpectrumModel:
@@ -80,16 +103,33 @@ class SpectrumTask(lightning.LightningModule):
         step = self.global_step
         graph = perturb(batch["graph"], self.augmentation, self.seed, step)
         terms = self.loss(self.network(graph), batch["targets"], step / self.total_steps)
-        if not torch.isfinite(terms["loss"]):
-            raise DivergenceError
         self._log_terms("training", terms, batch)
         return terms["loss"]
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the means of the epoch, before callbacks ask for them; stop where all is lost."""
+        if not self.trainer.is_last_batch:
+            return
+        figures = self._log_means("training")
+        if not math.isfinite(figures["training/loss"]):
+            raise DivergenceError
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the gradient; no precision in use scales it."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Step, then let the running average follow."""
         super().optimizer_step(*arguments, **options)
         if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+            # Lightning counts this step when it has ended.
+            self.averaged.update(self.network, self.global_step)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Losses and SC of one batch, logged as means over all validation materials."""
@@ -103,13 +143,14 @@ class SpectrumTask(lightning.LightningModule):
             self._log_terms("validation", {"similarity": similarity.nanmean()}, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Tell a plateau schedule how it went.
+        """Log the means of the epoch, and tell a plateau schedule how it went.
 
         Here and not by Lightning, which does so only after the state to resume from is saved.
         """
+        figures = self._log_means("validation")
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
-            schedule.step(float(self.trainer.callback_metrics[MONITOR]))
+            schedule.step(figures[MONITOR])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step all schedules but the plateau, see :meth:`on_validation_epoch_end`."""
@@ -133,9 +174,12 @@ class SpectrumTask(lightning.LightningModule):
 
     def _log_terms(self, stage: str, terms: dict[str, Tensor], batch: Batch) -> None:
         size = len(next(iter(batch["targets"].values())))
-        self.log_dict(
-            {f"{stage}/{name}": value.detach() for name, value in terms.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=size,
-        )
+        self.means.add({f"{stage}/{name}": value for name, value in terms.items()}, size)
+
+    def _log_means(self, stage: str) -> dict[str, float]:
+        """Log the means over the materials of an epoch that has ended, and return them."""
+        figures = {}
+        for name, (mean, count) in self.means.take(stage).items():
+            self.log(name, mean, on_step=False, on_epoch=True, batch_size=count)
+            figures[name] = float(mean)
+        return figures
