@@ -22,7 +22,19 @@ key                 shape, dtype   unit             meaning
 ``volume``          (B,) real      Å³               of the cell
 ==================  =============  ===============  ==============================================
 
-Graphs built without angles have none of ``angle_index``, ``angle_cosine``, ``num_angles``.
+A symmetry-reduced batch (:func:`opalign.crystal.quotient.collate_quotients`) has one row for each
+*class* of atoms, bonds and angles in place of N, E and T, save that ``num_atoms`` still counts
+atoms; no ``bond_vector`` and no ``bond_image``; and these besides:
+
+======================  =============  =============================================================
+``atom_class``          (N,) int64     row of the class of every atom of the crystals
+``atom_multiplicity``   (A,) real      atoms of a class
+``bond_multiplicity``   (E,) real      bonds of a class that end at one atom
+``angle_multiplicity``  (T,) real      angles of a class that end at one bond
+======================  =============  =============================================================
+
+Graphs built without angles have none of ``angle_index``,
+``angle_cosine``, ``num_angles``, ``angle_multiplicity``.
 """
 
 from __future__ import annotations
@@ -41,3 +53,7 @@ NUM_BONDS: Final = "num_bonds"
 NUM_ANGLES: Final = "num_angles"
 ATOM_STRUCTURE: Final = "atom_structure"
 VOLUME: Final = "volume"
+ATOM_CLASS: Final = "atom_class"
+ATOM_MULTIPLICITY: Final = "atom_multiplicity"
+BOND_MULTIPLICITY: Final = "bond_multiplicity"
+ANGLE_MULTIPLICITY: Final = "angle_multiplicity"

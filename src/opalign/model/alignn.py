@@ -69,21 +69,25 @@ class AlignnEncoder(nn.Module):
         atoms = self.atom_embedding(self.elements.index_select(0, batch[keys.ATOMIC_NUMBERS]))
         bonds = self._embed(self.bond_embedding, batch[keys.BOND_LENGTH])
         bond_index = batch[keys.BOND_INDEX]
+        # Of a symmetry-reduced batch.
+        bond_times, angle_times = (
+            batch.get(name) for name in (keys.BOND_MULTIPLICITY, keys.ANGLE_MULTIPLICITY)
+        )
         layers: list[Tensor] = []
         # Bonds and angles are this method's own, and nobody sees what they were a layer ago.
         overwrite = not torch.is_grad_enabled()
         if len(self.alignn_angle_convolutions):
             angles = self._embed(self.angle_embedding, batch[keys.ANGLE_COSINE])
         for number, convolution in enumerate(self.alignn_bond_convolutions):
-            atoms, bonds = convolution(atoms, bonds, bond_index, overwrite=overwrite)
+            atoms, bonds = convolution(atoms, bonds, bond_index, bond_times, overwrite=overwrite)
             if number < len(self.alignn_angle_convolutions):
                 angle_convolution = self.alignn_angle_convolutions[number]
                 bonds, angles = angle_convolution(
-                    bonds, angles, batch[keys.ANGLE_INDEX], overwrite=overwrite
+                    bonds, angles, batch[keys.ANGLE_INDEX], angle_times, overwrite=overwrite
                 )
             layers.append(atoms)
         for convolution in self.graph_convolutions:
-            atoms, bonds = convolution(atoms, bonds, bond_index, overwrite=overwrite)
+            atoms, bonds = convolution(atoms, bonds, bond_index, bond_times, overwrite=overwrite)
             layers.append(atoms)
         return dict(zip(self.layer_names, layers, strict=True))
 

@@ -11,7 +11,7 @@ from opalign.crystal import keys
 from opalign.errors import ConfigurationError
 from opalign.model.config import DeltaHeadConfig, ScalarHeadConfig
 from opalign.model.heads import REFERENCE_VOLUME, multilayer_perceptron
-from opalign.model.layers import segment_mean
+from opalign.model.pooling import site_mean
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
 
@@ -69,7 +69,7 @@ class DeltaHead(nn.Module):
         span = torch.linspace(0.0, self.grid.num - 1.0, self.nodes, device=base.device)
         known = base.index_select(1, span.round().long()).clamp(min=0.0).log1p()
         joined = torch.cat([sites, known.index_select(0, structure)], dim=1)
-        change = torch.tanh(segment_mean(self.network(joined), structure, counts))
+        change = torch.tanh(site_mean(self.network(joined), batch))
         shift = self.largest_shift * change[:, -1:]
         place = span / (self.grid.num - 1.0) * (self.grid.stop - self.grid.start)
         logarithm = self.largest_logarithm * _interpolate(
@@ -83,7 +83,7 @@ class DeltaHead(nn.Module):
         imaginary = (moved.clamp(min=0.0) * logarithm.exp()).unsqueeze(1)
         density = REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
         tail = nn.functional.softplus(self.tail_network(sites))
-        tail = (segment_mean(tail, structure, counts) * density.unsqueeze(-1)).unsqueeze(-1)
+        tail = (site_mean(tail, batch) * density.unsqueeze(-1)).unsqueeze(-1)
         energy = self.grid.stop + 1.0 + nn.functional.softplus(self.tail_energy)
         tail = tail * energy**2 / (energy**2 - self.energies**2)
         return {

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from opalign.crystal import keys
 from opalign.model.elements import MAX_ATOMIC_NUMBER
-from opalign.model.layers import segment_mean
+from opalign.model.pooling import site_mean
 
 #: Standardised over hydrogen to bismuth, beyond which there are few optical crystals.
 _LAST_COMMON = 83
@@ -80,14 +80,14 @@ class CompositionDescriptors(nn.Module):
         structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
         numbers = batch[keys.ATOMIC_NUMBERS]
         values = self.properties.index_select(0, numbers)
-        mean = segment_mean(values, structure, counts)
-        spread = segment_mean((values - mean.index_select(0, structure)) ** 2, structure, counts)
+        mean = site_mean(values, batch)
+        spread = site_mean((values - mean.index_select(0, structure)) ** 2, batch)
         index = structure.unsqueeze(1).expand_as(values)
         empty = torch.zeros_like(mean)
         least = empty.scatter_reduce(0, index, values, "amin", include_self=False)
         most = empty.scatter_reduce(0, index, values, "amax", include_self=False)
         volume = batch[keys.VOLUME].to(values.dtype) / counts.to(values.dtype)
-        valence = segment_mean(self.valence.index_select(0, numbers), structure, counts)
+        valence = site_mean(self.valence.index_select(0, numbers), batch)
         plasma = _PLASMA_ENERGY * (valence / volume).sqrt()
         # About 20 Å³ an atom and 15 eV, give or take a third.
         further = torch.stack([(volume / 20.0).log() * 3.0, (plasma - 15.0) / 5.0], dim=1)

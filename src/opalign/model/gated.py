@@ -42,7 +42,12 @@ class GatedInputs(NamedTuple):
 
 
 def gated_sum(
-    inputs: GatedInputs, index: Tensor, epsilon: float, *, overwrite: bool = False
+    inputs: GatedInputs,
+    index: Tensor,
+    epsilon: float,
+    multiplicity: Tensor | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Sum gates and gated values over the edges that end at a node, and update the edges.
 
@@ -56,6 +61,8 @@ def gated_sum(
         (2, E) source and target of each edge.
     epsilon
         Of the layer norm.
+    multiplicity
+        (E,) times that an edge counts in the sums; by default once.
     overwrite
         Without gradients and with a norm, write the updated edges over the old ones: fresh memory
         of that size costs more than the addition.
@@ -66,14 +73,15 @@ def gated_sum(
         Σσ and Σσ⊙value, (N, 2d), and edges + silu(layer norm(m)), or m if there is no norm, (E, d).
     """
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        return _GatedSum.apply(*inputs, index, epsilon)
-    return _forward(inputs, index, epsilon, None, overwrite)
+        return _GatedSum.apply(*inputs, index, epsilon, multiplicity)
+    return _forward(inputs, index, epsilon, multiplicity, None, overwrite)
 
 
 def _forward(
     inputs: GatedInputs,
     index: Tensor,
     epsilon: float,
+    multiplicity: Tensor | None,
     messages: Tensor | None,
     overwrite: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -87,7 +95,8 @@ def _forward(
     at_target = from_target + bias
     transposed = weight.t()
     step = _rows(edges)
-    for first, (edge, source, target) in enumerate(_blocks(step, edges, *index)):
+    blocks = _blocks(step, edges, *index, _column(multiplicity))
+    for first, (edge, source, target, times) in enumerate(blocks):
         rows = slice(first * step, (first + 1) * step)
         sent = from_source.index_select(0, source)
         gate, value = sent[:, :size], sent[:, size:]
@@ -99,6 +108,8 @@ def _forward(
         # What was sent has served: σ takes the place of the gate, σ⊙value that of the value.
         torch.sigmoid(message, out=gate)
         value *= gate
+        if times is not None:
+            sent *= times
         sums.index_add_(0, target, sent)
         if scale is not None:
             normed = torch.layer_norm(message, (size,), scale, shift, epsilon)
@@ -109,12 +120,13 @@ def _forward(
 class _GatedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        inputs, index, epsilon = GatedInputs(*arguments[:7]), arguments[7], arguments[8]
+        inputs = GatedInputs(*arguments[:7])
+        index, epsilon, multiplicity = arguments[7:]
         messages = torch.empty_like(inputs.edges)
-        sums, result = _forward(inputs, index, epsilon, messages)
+        sums, result = _forward(inputs, index, epsilon, multiplicity, messages)
         if inputs.scale is None:
             messages = result
-        ctx.save_for_backward(*inputs, index, messages)
+        ctx.save_for_backward(*inputs, index, multiplicity, messages)
         ctx.epsilon = epsilon
         ctx.set_materialize_grads(False)
         return sums, result
@@ -124,7 +136,7 @@ class _GatedSum(torch.autograd.Function):
     def backward(
         ctx: Any, d_sums: Tensor | None, d_result: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        *parts, index, messages = ctx.saved_tensors
+        *parts, index, multiplicity, messages = ctx.saved_tensors
         inputs = GatedInputs(*parts)
         from_source, edges, weight, scale = (
             inputs.from_source,
@@ -146,10 +158,14 @@ class _GatedSum(torch.autograd.Function):
             *((None, None) if scale is None else d_norm),
         )
         step = _rows(edges)
-        blocks = _blocks(step, edges, messages, *index, grads.edges, d_result)
-        for edge, message, source, target, d_edge, d_out in blocks:
+        blocks = _blocks(
+            step, edges, messages, *index, _column(multiplicity), grads.edges, d_result
+        )
+        for edge, message, source, target, times, d_edge, d_out in blocks:
             gate = torch.sigmoid(message)
             d_sent = d_sums.index_select(0, target)
+            if times is not None:
+                d_sent *= times
             d_gate, d_value = d_sent[:, :size], d_sent[:, size:]
             d_gate.addcmul_(d_value, values.index_select(0, source))
             d_value *= gate
@@ -169,7 +185,7 @@ class _GatedSum(torch.autograd.Function):
             d_gate.copy_(d_message)
             grads.from_source.index_add_(0, source, d_sent)
         torch.sum(grads.from_target, 0, out=grads.bias)
-        return (*grads, None, None)
+        return (*grads, None, None, None)
 
 
 def _norm_backward(
@@ -188,6 +204,10 @@ def _norm_backward(
         shift,
         [True, True, True],
     )
+
+
+def _column(multiplicity: Tensor | None) -> Tensor | None:
+    return None if multiplicity is None else multiplicity.unsqueeze(1)
 
 
 def _rows(edges: Tensor) -> int:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from opalign.crystal import keys
 from opalign.model.composition import CompositionDescriptors
 from opalign.model.config import PhysicalHeadConfig, VectorHeadConfig
-from opalign.model.layers import segment_mean, segment_softmax, segment_sum
+from opalign.model.layers import segment_softmax, segment_sum
+from opalign.model.pooling import site_mean, weighted_mean
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
@@ -146,16 +147,18 @@ class PhysicalHead(nn.Module):
         softplus = nn.functional.softplus
         density = REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
         sites = self._with_crystal(sites, batch)
-        gap = softplus(self._pooled_gap(sites, structure, counts))
+        gap = softplus(
+            self._pooled_gap(sites, structure, counts, batch.get(keys.ATOM_MULTIPLICITY))
+        )
         raw = self._per_level(self.spectrum_network, sites)
         if self.components is not None:
             raw = self.offset + raw @ self.components
         coefficients = softplus(raw)
         coefficients = coefficients * density.index_select(0, structure).view(-1, 1, 1)
-        mean = segment_mean(coefficients, structure, counts)
+        mean = site_mean(coefficients, batch)
         imaginary = self._spectrum(mean, gap)
         tail = softplus(self._per_level(self.tail_network, sites)).squeeze(-1)
-        tail = segment_mean(tail, structure, counts)
+        tail = site_mean(tail, batch)
         tail_energy = self.grid.stop + 1.0 + softplus(self.tail_energy)
         tail = (tail * density.unsqueeze(-1)).unsqueeze(-1)
         tail = tail * tail_energy**2 / (tail_energy**2 - self.energies**2)
@@ -172,20 +175,26 @@ class PhysicalHead(nn.Module):
 
     def _with_crystal(self, sites: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Append to ``sites`` (N, d) what they may see of their crystal."""
-        structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
+        structure = batch[keys.ATOM_STRUCTURE]
         parts = [sites]
         if self.context:
-            parts.append(segment_mean(sites, structure, counts).index_select(0, structure))
+            parts.append(site_mean(sites, batch).index_select(0, structure))
         if self.composition is not None:
             parts.append(self.composition(batch).to(sites.dtype).index_select(0, structure))
         return torch.cat(parts, 1) if len(parts) > 1 else sites
 
-    def _pooled_gap(self, sites: Tensor, structure: Tensor, counts: Tensor) -> Tensor:
+    def _pooled_gap(
+        self,
+        sites: Tensor,
+        structure: Tensor,
+        counts: Tensor,
+        multiplicity: Tensor | None = None,
+    ) -> Tensor:
         """Pool the gap's scalar per site before the softplus: (B,)."""
         values = self.gap_network(sites)
         if self.gap_gate is None:
-            return segment_mean(values, structure, counts).squeeze(-1)
-        weights = segment_softmax(self.gap_gate(sites), structure, len(counts))
+            return weighted_mean(values, structure, counts, multiplicity).squeeze(-1)
+        weights = segment_softmax(self.gap_gate(sites), structure, len(counts), multiplicity)
         return segment_sum(weights * values, structure, len(counts)).squeeze(-1)
 
     def _per_level(self, network: nn.Module, sites: Tensor) -> Tensor:

@@ -29,13 +29,20 @@ def segment_mean(values: Tensor, index: Tensor, counts: Tensor) -> Tensor:
     return total / counts.to(values.dtype).view(shape)
 
 
-def segment_softmax(logits: Tensor, index: Tensor, size: int) -> Tensor:
-    """Softmax over the rows (M, …) of each segment, computed stably (maximum subtracted)."""
+def segment_softmax(
+    logits: Tensor, index: Tensor, size: int, multiplicity: Tensor | None = None
+) -> Tensor:
+    """Softmax over the rows (M, …) of each segment, computed stably (maximum subtracted).
+
+    With ``multiplicity`` (M,) a row stands for so many, and gets the weight of all of them.
+    """
     with torch.no_grad():
         peak = logits.new_full((size, *logits.shape[1:]), -torch.inf)
         expanded = index.view(-1, *([1] * (logits.dim() - 1))).expand_as(logits)
         peak = peak.scatter_reduce_(0, expanded, logits, reduce="amax", include_self=True)
     exponential = (logits - peak.index_select(0, index)).exp()
+    if multiplicity is not None:
+        exponential = exponential * multiplicity.view(-1, *([1] * (logits.dim() - 1)))
     total = segment_sum(exponential, index, size)
     return exponential / total.index_select(0, index)
 
@@ -106,10 +113,17 @@ class EdgeGatedConvolution(nn.Module):
         self.edge_norm = normalization(norm, features) if update_edges else None
 
     def forward(
-        self, nodes: Tensor, edges: Tensor, index: Tensor, *, overwrite: bool = False
+        self,
+        nodes: Tensor,
+        edges: Tensor,
+        index: Tensor,
+        multiplicity: Tensor | None = None,
+        *,
+        overwrite: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Update ``nodes`` (N, d) and ``edges`` (E, d); ``index`` (2, E) is sorted by target.
 
+        With ``multiplicity`` (E,) an edge counts so many times in the sums at its target.
         ``overwrite`` allows the memory of ``edges`` to be used for the result where no gradient
         is wanted, for a caller who has no further use for them.
         """
@@ -118,21 +132,28 @@ class EdgeGatedConvolution(nn.Module):
         parts = projected.split((2 * size, size, size), dim=1)
         own = parts[2]
         if edges.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            sums, edges = self._blockwise(parts[0], parts[1], edges, index, overwrite)
+            sums, edges = self._blockwise(parts[0], parts[1], edges, index, multiplicity, overwrite)
         else:
-            sums, edges = self._at_once(parts[0], parts[1], edges, index)
+            sums, edges = self._at_once(parts[0], parts[1], edges, index, multiplicity)
         gathered = sums[:, size:] / (sums[:, :size] + 1e-6)
         nodes = nodes + nn.functional.silu(self.node_norm(own + gathered))
         return nodes, edges
 
     def _at_once(
-        self, from_source: Tensor, from_target: Tensor, edges: Tensor, index: Tensor
+        self,
+        from_source: Tensor,
+        from_target: Tensor,
+        edges: Tensor,
+        index: Tensor,
+        multiplicity: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Σσ and Σσ⊙v, (N, 2d), and the updated edges (E, d)."""
         sent = from_source.index_select(0, index[0])
         gate, value = sent.split(self.features, dim=1)
         message = self.edge_gate(edges) + gate + from_target.index_select(0, index[1])
         gate = torch.sigmoid(message)
+        if multiplicity is not None:
+            gate = gate * multiplicity.unsqueeze(1)
         # One pass sums both.
         sums = segment_sum(torch.cat([gate, gate * value], dim=1), index[1], len(from_target))
         return sums, self._updated(edges, message)
@@ -143,6 +164,7 @@ class EdgeGatedConvolution(nn.Module):
         from_target: Tensor,
         edges: Tensor,
         index: Tensor,
+        multiplicity: Tensor | None,
         overwrite: bool,
     ) -> tuple[Tensor, Tensor]:
         """Do as :meth:`_at_once`, some twice as fast on a CPU."""
@@ -151,11 +173,11 @@ class EdgeGatedConvolution(nn.Module):
             inputs = GatedInputs(
                 from_source, from_target, edges, linear.weight, linear.bias, norm.weight, norm.bias
             )
-            return gated_sum(inputs, index, norm.eps, overwrite=overwrite)
+            return gated_sum(inputs, index, norm.eps, multiplicity, overwrite=overwrite)
         inputs = GatedInputs(
             from_source, from_target, edges, linear.weight, linear.bias, None, None
         )
-        sums, message = gated_sum(inputs, index, 0.0)
+        sums, message = gated_sum(inputs, index, 0.0, multiplicity)
         return sums, self._updated(edges, message)
 
     def _updated(self, edges: Tensor, message: Tensor) -> Tensor:
@@ -188,8 +210,13 @@ class GraphAttention(nn.Module):
         nn.init.zeros_(self.source.bias)
         nn.init.zeros_(self.target.bias)
 
-    def forward(self, nodes: Tensor, edges: Tensor, index: Tensor) -> Tensor:
-        """Map ``nodes`` (N, inputs), ``edges`` (E, edge_features) to (N, heads · outputs)."""
+    def forward(
+        self, nodes: Tensor, edges: Tensor, index: Tensor, multiplicity: Tensor | None = None
+    ) -> Tensor:
+        """Map ``nodes`` (N, inputs), ``edges`` (E, edge_features) to (N, heads · outputs).
+
+        With ``multiplicity`` (E,) an edge counts so many times at its target.
+        """
         shape = (-1, self.heads, self.outputs)
         from_source = self.source(nodes).index_select(0, index[0])
         at_target = self.target(nodes).index_select(0, index[1])
@@ -197,6 +224,6 @@ class GraphAttention(nn.Module):
             from_source + at_target + self.edge(edges), self.negative_slope
         )
         score = (mixed.view(shape) * self.attention).sum(-1)
-        weight = segment_softmax(score, index[1], nodes.shape[0])
+        weight = segment_softmax(score, index[1], nodes.shape[0], multiplicity)
         message = from_source.view(shape) * weight.unsqueeze(-1)
         return segment_sum(message.flatten(1), index[1], nodes.shape[0]) + self.bias

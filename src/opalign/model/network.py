@@ -52,13 +52,24 @@ class SpectrumModel(nn.Module):
         """
         layers = self.encoder(batch)
         sites = layers[self.layer_names[-1]]
-        pooled = self.encoder.pooling(sites, batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS])
+        pooled = self.encoder.pooling(
+            sites,
+            batch[keys.ATOM_STRUCTURE],
+            batch[keys.NUM_ATOMS],
+            batch.get(keys.ATOM_MULTIPLICITY),
+        )
         if isinstance(self.head, PhysicalHead):
             result = self.head(sites, batch, per_site=per_site)
         elif isinstance(self.head, DeltaHead):
             result = self.head(sites, batch)
         else:
             result = self.head(pooled)
+        if keys.ATOM_CLASS in batch:
+            atom_class = batch[keys.ATOM_CLASS]
+            layers = {name: values.index_select(0, atom_class) for name, values in layers.items()}
+            if per_site:
+                of_classes = result["site_epsilon_imaginary"]
+                result["site_epsilon_imaginary"] = of_classes.index_select(0, atom_class)
         return {"features": pooled, "layers": layers, **result}
 
 

@@ -59,6 +59,8 @@ class OptimateEncoder(nn.Module):
         bonds = self.bond_basis(batch[keys.BOND_LENGTH])
         layers = [atoms]
         for attention in self.attention_layers:
-            atoms = self.activation(attention(atoms, bonds, batch[keys.BOND_INDEX]))
+            atoms = self.activation(
+                attention(atoms, bonds, batch[keys.BOND_INDEX], batch.get(keys.BOND_MULTIPLICITY))
+            )
             layers.append(atoms)
         return dict(zip(self.layer_names, layers, strict=True))

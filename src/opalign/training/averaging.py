@@ -20,17 +20,21 @@ class AveragedNetwork(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(network).requires_grad_(False)
         self.decay = decay
+        self._arrays: tuple[list[Tensor], list[Tensor]] | None = None
 
     @torch.no_grad()
     def update(self, network: nn.Module, steps: int) -> None:
         """Follow the ``network``, after ``steps`` updates before this one."""
-        ours, theirs = list(self.module.parameters()), list(network.parameters())
+        if self._arrays is None:
+            # Found once, when both are where they are trained: looking takes longer than adding.
+            self._arrays = _values(self.module), _values(network)
+        ours, theirs = self._arrays
         decay = min(self.decay, (1.0 + steps) / (10.0 + steps)) if steps else 0.0
         # One call for all of them: a small network has some hundred arrays of weights.
-        torch._foreach_lerp_(ours, _values(theirs), 1.0 - decay)
+        torch._foreach_lerp_(ours, theirs, 1.0 - decay)
         for own, other in zip(self.module.buffers(), network.buffers(), strict=True):
             own.copy_(other)
 
 
-def _values(parameters: list[nn.Parameter]) -> list[Tensor]:
-    return [parameter.detach() for parameter in parameters]
+def _values(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach() for parameter in network.parameters()]

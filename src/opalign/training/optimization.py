@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from opalign.training.config import OptimizerConfig
 
-
 #: Devices for which torch has AdamW in one kernel.
 FUSED_DEVICES = ("cpu", "cuda")
 

@@ -122,7 +122,8 @@ class SpectrumTask(lightning.LightningModule):
     ) -> None:
         """Clip the norm of the gradient; no precision in use scales it."""
         if gradient_clip_val is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+            trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Step, then let the running average follow."""
