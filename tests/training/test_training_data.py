@@ -128,14 +128,14 @@ def test_a_split_file_that_tears_polymorphs_apart_is_refused(tiny, tmp_path):
 def test_pretraining_leaves_out_what_is_held_out(tiny, scalars_path):
     _, model, _ = materials_of(tiny())
     config = PretrainingConfig(table=scalars_path)
-    materials = load_pretraining(config, model, ["MgO", "BaO"], None)
+    materials = load_pretraining(config, model, ["MgO", "BaO"], tiny().data)
     assert {"MgO", "BaO"}.isdisjoint(materials.formulas)
     assert len(materials) == 9 - 3
     # One scalar of SrS is unknown and the other known: it stays.
     assert torch.isnan(materials.targets["static_dielectric"]).sum() == 1
     everything = SpectraTable.open(scalars_path).formulas
     with pytest.raises(ConfigurationError, match="no material is left"):
-        load_pretraining(config, model, everything, None)
+        load_pretraining(config, model, everything, tiny().data)
 
 
 def test_one_id_in_two_tables(spectra_path):
@@ -159,3 +159,18 @@ def test_a_broken_spectrum_is_named_before_anything_is_learned_from_it(
     path = spoiled(spectra_path, tmp_path / "spoiled.parquet", value)
     with pytest.raises(DatasetError, match=rf"row 2 \(rocksalt-SrO\).*rpa_im_mean.*{problem}"):
         open_tables([path])
+
+
+def test_batches_are_reduced_where_the_network_allows_it(tiny):
+    *_, materials = materials_of(tiny())
+    batch = next(iter(loader(materials, 8)))["graph"]
+    assert "bond_multiplicity" in batch
+    for changes in (
+        {"data__symmetry_reduced": False},
+        {"model__encoder__norm": "batch"},
+        {"model__head__dropout": 0.1},
+    ):
+        *_, materials = materials_of(tiny(**changes))
+        batch = next(iter(loader(materials.select(materials.ids[:5]), 8)))["graph"]
+        assert "bond_multiplicity" not in batch
+        assert len(batch["bond_length"]) == int(batch["num_bonds"].sum())

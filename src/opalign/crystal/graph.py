@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import torch
     from pymatgen.core.structure import Structure
     from torch import Tensor
+
+    from opalign.crystal.quotient import Quotient
 
 HEAVIEST_ELEMENT = 118
 
@@ -66,6 +69,13 @@ class CrystalGraph:
     def bond_length(self) -> NDArray[np.float64]:
         """(E,) Å."""
         return np.sqrt(np.einsum("ij,ij->i", self.bond_vector, self.bond_vector))
+
+    @cached_property
+    def quotient(self) -> Quotient:
+        """One atom, bond and angle of each class; found once and kept."""
+        from opalign.crystal.quotient import find_quotient
+
+        return find_quotient(self)
 
     @property
     def angle_index(self) -> NDArray[np.int64]:
@@ -186,7 +196,9 @@ def line_graph(bond_index: NDArray[np.int64], num_atoms: int) -> NDArray[np.int6
     return pairs
 
 
-def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+def collate(
+    graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None, *, reduced: bool = False
+) -> dict[str, Tensor]:
     """Batch graphs into one dictionary of plain tensors, keys as in :mod:`opalign.crystal.keys`.
 
     Parameters
@@ -196,6 +208,9 @@ def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None) ->
     dtype
         Of lengths, vectors, cosines and volumes; ``torch.float32`` by default. The geometry is
         double precision up to here.
+    reduced
+        One atom, bond and angle of each class, with their numbers: the same to a network, and
+        several times less work (:mod:`opalign.crystal.quotient`).
 
     Raises
     ------
@@ -211,6 +226,10 @@ def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype | None = None) ->
             "graphs with and without angles cannot share a batch",
             cure="build all graphs with the same settings",
         )
+    if reduced:
+        from opalign.crystal.quotient import collate_quotients
+
+        return collate_quotients([graph.quotient for graph in graphs], dtype)
     real = torch.float32 if dtype is None else dtype
     num_atoms = np.array([graph.num_atoms for graph in graphs], dtype=np.int64)
     num_bonds = np.array([graph.num_bonds for graph in graphs], dtype=np.int64)

@@ -138,6 +138,12 @@ class ModelConfig(_Configuration):
     levels: tuple[str, ...] = Field(("rpa",), min_length=1)
     broadening: Broadening = Field(default_factory=Broadening)
 
+    @property
+    def trains_on_every_atom(self) -> bool:
+        """Whether statistics or random numbers per atom need whole graphs while training."""
+        batch_norm = isinstance(self.encoder, AlignnConfig) and self.encoder.norm == "batch"
+        return batch_norm or bool(getattr(self.head, "dropout", 0.0))
+
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
         if len(set(self.levels)) != len(self.levels):

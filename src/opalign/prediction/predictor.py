@@ -150,7 +150,7 @@ class Predictor:
         """
         import torch
 
-        tensors = collate(graphs, dtype=self._dtype)
+        tensors = collate(graphs, dtype=self._dtype, reduced=True)
         batch = {name: value.to(self.device) for name, value in tensors.items()}
         with torch.inference_mode():
             output: dict[str, Any] = self._model(batch, per_site=per_site)

@@ -82,6 +82,9 @@ class DataConfig(_Configuration):
     broadening: Broadening = Field(DEFAULT_BROADENING, description="of the spectra learned")
     split: SplitConfig = FractionSplit()
     graph_cache: Path | None = Field(None, description="folder that keeps graphs between runs")
+    symmetry_reduced: bool = Field(
+        True, description="compute what is alike in a crystal once, where the network allows it"
+    )
     label_subset: dict[str, Path | tuple[str, ...]] = Field(
         default_factory=dict,
         description="level → ids, or a text file with one a line, of the materials whose spectrum "

@@ -50,7 +50,8 @@ class Materials:
 
     ``targets``: ``epsilon_imaginary`` or ``log_absorption`` (rows, L, n), ``band_gap`` (rows,) in
     eV, ``static_dielectric`` (rows, L), ``similarity`` (rows,), with NaN where a value is unknown.
-    ``inputs``: what a network is given beside the graph, rows first.
+    ``inputs``: what a network is given beside the graph, rows first. ``reduced``: batches have what
+    is alike in a crystal once.
     """
 
     ids: tuple[str, ...]
@@ -58,6 +59,7 @@ class Materials:
     graphs: Sequence[CrystalGraph]
     targets: dict[str, Tensor]
     inputs: dict[str, Tensor] = field(default_factory=dict)
+    reduced: bool = True
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +74,7 @@ class Materials:
             _select(self.graphs, rows),
             {name: values[rows] for name, values in self.targets.items()},
             {name: values[rows] for name, values in self.inputs.items()},
+            self.reduced,
         )
 
 
@@ -106,7 +109,7 @@ class _Rows(Dataset[int]):
 
 def batch_of(materials: Materials, rows: Sequence[int]) -> Batch:
     """Graphs and targets of some rows as one batch."""
-    graph = collate([materials.graphs[row] for row in rows])
+    graph = collate([materials.graphs[row] for row in rows], reduced=materials.reduced)
     inputs = {name: values[list(rows)] for name, values in materials.inputs.items()}
     return {
         "graph": {**graph, **inputs},
@@ -231,11 +234,12 @@ def load_materials(
         formulas=tuple(formula for table in tables for formula in table.formulas),
         graphs=build_graphs(tables, model.graph, data.graph_cache),
         targets={name: _tensor(values) for name, values in targets.items()},
+        reduced=data.symmetry_reduced and not model.trains_on_every_atom,
     )
 
 
 def load_pretraining(
-    config: PretrainingConfig, model: ModelConfig, held_out: Iterable[str], cache: Path | None
+    config: PretrainingConfig, model: ModelConfig, held_out: Iterable[str], data: DataConfig
 ) -> Materials:
     """Graphs and scalars of the pretraining table without the ``held_out`` reduced formulas."""
     (table,) = open_tables([config.table])
@@ -268,8 +272,9 @@ def load_pretraining(
     return Materials(
         ids=tuple(chosen.ids),
         formulas=tuple(chosen.formulas),
-        graphs=build_graphs([chosen], model.graph, cache),
+        graphs=build_graphs([chosen], model.graph, data.graph_cache),
         targets=targets,
+        reduced=data.symmetry_reduced and not model.trains_on_every_atom,
     )
 
 
