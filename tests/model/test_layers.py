@@ -116,7 +116,7 @@ class TestEdgeGatedConvolution:
                 nn.init.normal_(part.bias)
         if at_once:
             # As on another device than a CPU.
-            monkeypatch.setattr(layer, "_blockwise", lambda *given: layer._at_once(*given[:4]))
+            monkeypatch.setattr(layer, "_blockwise", lambda *given: layer._at_once(*given[:-1]))
         nodes, edges = double(5, size), double(14, size)
         new_nodes, new_edges = layer(nodes, edges, index)
 
@@ -161,7 +161,7 @@ class TestEdgeGatedConvolution:
             return [parameter.grad.clone() for parameter in layer.parameters()]
 
         found = gradients()
-        monkeypatch.setattr(layer, "_blockwise", lambda *given: layer._at_once(*given[:4]))
+        monkeypatch.setattr(layer, "_blockwise", lambda *given: layer._at_once(*given[:-1]))
         torch.testing.assert_close(found, gradients(), rtol=1e-10, atol=1e-12)
 
     def test_mixed_precision(self):

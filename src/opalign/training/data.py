@@ -239,7 +239,12 @@ def load_materials(
 
 
 def load_pretraining(
-    config: PretrainingConfig, model: ModelConfig, held_out: Iterable[str], data: DataConfig
+    config: PretrainingConfig,
+    model: ModelConfig,
+    held_out: Iterable[str],
+    cache: Path | None,
+    *,
+    symmetry_reduced: bool = True,
 ) -> Materials:
     """Graphs and scalars of the pretraining table without the ``held_out`` reduced formulas."""
     (table,) = open_tables([config.table])
@@ -272,9 +277,9 @@ def load_pretraining(
     return Materials(
         ids=tuple(chosen.ids),
         formulas=tuple(chosen.formulas),
-        graphs=build_graphs([chosen], model.graph, data.graph_cache),
+        graphs=build_graphs([chosen], model.graph, cache),
         targets=targets,
-        reduced=data.symmetry_reduced and not model.trains_on_every_atom,
+        reduced=symmetry_reduced and not model.trains_on_every_atom,
     )
 
 

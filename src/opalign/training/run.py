@@ -247,7 +247,13 @@ def _pretrain(
     if kept.is_file():
         network.load_state_dict(load_file(kept))
         return
-    materials = load_pretraining(stage, network.config, held_out, config.data)
+    materials = load_pretraining(
+        stage,
+        network.config,
+        held_out,
+        config.data.graph_cache,
+        symmetry_reduced=config.data.symmetry_reduced,
+    )
     console.print(f"pretraining on {len(materials)} materials")
     fit_stage(
         network,
