@@ -36,6 +36,9 @@ NETWORKS = {
 HEADS = {
     "physical": PhysicalHeadConfig(hidden_features=(16,)),
     "level embedding": PhysicalHeadConfig(hidden_features=(16,), level_embedding=4),
+    "all that a head may see": PhysicalHeadConfig(
+        hidden_features=(16,), context=True, composition=True, gap_pooling="attention"
+    ),
     "vector": VectorHeadConfig(hidden_features=(16,)),
 }
 # Values that count as equal differ by 1e-5 at most and are replaced by their mean, which cancels in

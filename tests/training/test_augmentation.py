@@ -7,6 +7,7 @@ from opalign.crystal.graph import build_graph_from_arrays, collate
 from opalign.crystal.settings import GraphSettings
 from opalign.training.augmentation import perturb, traceless_strain
 from opalign.training.config import AugmentationConfig
+from opalign.training.run import train
 
 LATTICE = np.array([[3.9, 0.0, 0.0], [1.1, 4.4, 0.0], [-0.7, 0.9, 5.2]])
 POSITIONS = np.array([[0.03, 0.11, 0.2], [0.52, 0.47, 0.81], [0.21, 0.78, 0.44]])
@@ -86,3 +87,20 @@ def test_amplitudes_are_standard_deviations(batch):
     # The difference of two displacements; 200 draws of 6 atoms and 3 axes: 2 %.
     assert change.std().item() == pytest.approx(0.05 * 2**0.5, rel=0.06)
     assert not (torch.stack(moved) - batch[keys.BOND_VECTOR])[:, source == target].any()
+
+
+def test_what_moves_is_computed_atom_by_atom(tiny, tmp_path, silent, monkeypatch):
+    """Nothing is alike any more, so training leaves the symmetry-reduced graphs."""
+    sizes = []
+
+    def step(graph, config, seed, step):
+        sizes.append("bond_multiplicity" in graph)
+        return perturb(graph, config, seed, step)
+
+    monkeypatch.setattr("opalign.training.task.perturb", step)
+    for strain, reduced in ((0.01, False), (0.0, True)):
+        sizes.clear()
+        config = tiny(epochs=1, augmentation={"strain": strain, "rattle": 0.0})
+        train(config, tmp_path / str(strain), console=silent)
+        assert sizes
+        assert set(sizes) == {reduced}

@@ -21,7 +21,10 @@ def site_mean(values: Tensor, batch: dict[str, Tensor]) -> Tensor:
     )
 
 
-def weighted_mean(values: Tensor, structure: Tensor, counts: Tensor, multiplicity: Tensor | None) -> Tensor:
+def weighted_mean(
+    values: Tensor, structure: Tensor, counts: Tensor, multiplicity: Tensor | None
+) -> Tensor:
+    """Do as :func:`site_mean`, with the parts of a batch; ``multiplicity`` (N,) may be absent."""
     if multiplicity is not None:
         values = values * multiplicity.to(values.dtype).view(-1, *([1] * (values.dim() - 1)))
     return segment_mean(values, structure, counts)

@@ -28,7 +28,7 @@ def perturb(
     Bond vectors, lengths and angle cosines change; images of an atom in other cells move with it.
     Returns a new batch that shares what has not changed.
     """
-    if config is None or not (config.strain or config.rattle):
+    if config is None or not changes_geometry(config):
         return graph
     vectors = graph[keys.BOND_VECTOR]
     # Drawn on the CPU, so that every device gets the same.
@@ -49,6 +49,11 @@ def perturb(
         cosine = -(directions.index_select(0, first) * directions.index_select(0, second)).sum(-1)
         changed[keys.ANGLE_COSINE] = cosine.clamp(-1.0, 1.0)
     return {**graph, **changed}
+
+
+def changes_geometry(config: AugmentationConfig | None) -> bool:
+    """Whether anything moves, so that nothing in a crystal stays alike."""
+    return config is not None and bool(config.strain or config.rattle)
 
 
 def traceless_strain(

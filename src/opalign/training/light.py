@@ -8,7 +8,7 @@ of the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from opalign.errors import ConfigurationError
 from opalign.model.network import SpectrumModel
-from opalign.training.augmentation import perturb
+from opalign.training.augmentation import changes_geometry, perturb
 from opalign.training.averaging import AveragedNetwork
 from opalign.training.config import AugmentationConfig, OptimizerConfig
 from opalign.training.data import EpochShuffle, Materials, batch_of
@@ -71,6 +71,8 @@ def fit_steps(
     """
     if not len(materials):
         raise ConfigurationError("there is no material to train on")
+    if changes_geometry(augmentation):
+        materials = replace(materials, reduced=False)
     frozen = (
         set() if rate_of is None else {n for n, _ in network.named_parameters() if not rate_of(n)}
     )

@@ -7,7 +7,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from opalign.errors import ConfigurationError, StorageError
 from opalign.model.network import SpectrumModel
+from opalign.training.augmentation import changes_geometry
 from opalign.training.callbacks import BestWeights, Reporter, StateWriter
 from opalign.training.config import AugmentationConfig, OptimizerConfig, TrainingConfig
 from opalign.training.data import Materials, loader
@@ -68,6 +69,8 @@ def fit_stage(
     KeyboardInterrupt
         Someone stopped it; the state of the last epochs is on disk.
     """
+    if changes_geometry(augmentation):
+        training = replace(training, reduced=False)
     task = SpectrumTask(
         network,
         loss,
