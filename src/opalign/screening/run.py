@@ -47,7 +47,9 @@ class Tally:
     resumed: int = 0
     """Rows that an earlier run had finished; they are among the counts."""
     seconds: float = 0.0
-    """Of this run, the loading of the model left out."""
+    """Of this run, the loading of the coordinator's model left out."""
+    warm: tuple[int, float] | None = None
+    """Rows done and seconds when each worker had given back its first chunk."""
 
     @property
     def done(self) -> int:
@@ -56,9 +58,15 @@ class Tally:
 
     @property
     def rate(self) -> float | None:
-        """Structures per second of this run; None where it had nothing to do."""
-        new = self.done - self.resumed
-        return new / self.seconds if new and self.seconds > 0.0 else None
+        """Structures per second of this run; None where it had nothing to do.
+
+        The start of the workers is left out, unless nothing came after their first chunks.
+        """
+        done, seconds = self.warm or (self.resumed, 0.0)
+        if self.done == done:
+            done, seconds = self.resumed, 0.0
+        new = self.done - done
+        return new / (self.seconds - seconds) if new and self.seconds > seconds else None
 
 
 @dataclass
@@ -149,7 +157,7 @@ class _Run:
     def work(self) -> None:
         """Screen what is not finished yet."""
         start = time.monotonic()
-        for result in self._results(self._unfinished()):
+        for number, result in enumerate(self._results(self._unfinished()), start=1):
             row = result.column("row")[0].as_py()
             part = row // self.screener.config.rows_per_part
             statuses = result.column("status").to_pylist()
@@ -157,6 +165,8 @@ class _Run:
             chunks = self._open.setdefault(part, {})
             chunks[row] = result
             self.tally.seconds = time.monotonic() - start
+            if number == self.execution.processes:
+                self.tally.warm = (self.tally.done, self.tally.seconds)
             if len(chunks) == self.screener.config.chunks_per_part:
                 self._write(part)
             self._notify(self.tally)

@@ -15,6 +15,7 @@ from opalign.crystal.graph import CrystalGraph
 from opalign.crystal.many import CrystalArrays, build_graphs
 from opalign.errors import ConfigurationError, OpalignError, StructureError
 from opalign.model.config import VectorHeadConfig
+from opalign.model.elements import supported_elements
 from opalign.prediction.applicability import require_describable
 from opalign.prediction.arrays import BatchArrays, batch_arrays
 from opalign.prediction.inputs import failure_of
@@ -70,6 +71,8 @@ class Screener:
         self.layout = Layout.of(config, predictor, self.level, self.quantities)
         self._condition = config.condition
         self._filter, self._formula = StructureFilter(config), Formulas()
+        self._elements = predictor.config.encoder.element_table
+        self._describable = frozenset(supported_elements(self._elements))
         #: Structures so far: compiled loops are loaded once that pays.
         self._seen = 0
         on_cpu = predictor.device == "cpu"
@@ -135,8 +138,8 @@ class Screener:
                 raise StructureError(
                     f"{len(numbers)} atoms are too many", expected=f"at most {MOST_ATOMS}"
                 )
-            table = self.predictor.config.encoder.element_table
-            require_describable(set(numbers.tolist()), table, "structure")
+            if not self._describable.issuperset(present := numbers.tolist()):
+                require_describable(present, self._elements, "structure")
         except OpalignError as error:
             row.fail(error)
             return False

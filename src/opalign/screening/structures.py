@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.dataset.formula import formula_of_species
 from opalign.screening.config import ScreenConfig
 
 #: Formulas kept, by composition; polymorphs and repeated chemistries need not be worked out again.
@@ -49,13 +48,15 @@ class Formulas:
     def __call__(self, atomic_numbers: NDArray[np.integer]) -> str:
         """Return the canonical reduced formula of atoms (N,)."""
         from ase.data import chemical_symbols
+        from pymatgen.core.composition import Composition
 
         kinds, counts = np.unique(atomic_numbers, return_counts=True)
         counts = counts // np.gcd.reduce(counts)
         key = tuple(zip(kinds.tolist(), counts.tolist(), strict=True))
         if key not in self._known:
-            species = [chemical_symbols[kind] for kind, count in key for _ in range(count)]
-            self._known[key] = formula_of_species(species)
+            # As opalign.dataset.formula has it, without the way through a text.
+            amounts = {chemical_symbols[kind]: count for kind, count in key}
+            self._known[key] = str(Composition(amounts).reduced_formula)
             if len(self._known) > _FORMULAS_KEPT:
                 self._known.popitem(last=False)
         return self._known[key]
