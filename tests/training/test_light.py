@@ -66,6 +66,11 @@ def test_it_counts_what_it_saw(prepared):
     assert math.isfinite(result.loss)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_the_shortest_runs_have_a_schedule_too(prepared, steps):
+    assert fit(prepared, prepared[3](), steps=steps).steps == steps
+
+
 def test_frozen_parameters_stay(prepared):
     network = prepared[3]()
     before = {name: value.clone() for name, value in network.named_parameters()}

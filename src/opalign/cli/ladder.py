@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,11 @@ import typer
 from opalign.cli.common import INTERRUPTED, message_console, output_console
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from opalign.dataset.table import SpectraTable
     from opalign.ladder.config import LadderConfig
 
 app = typer.Typer(
@@ -30,6 +35,10 @@ OutOption = Annotated[
     Path,
     typer.Option("--out", "-o", help="Folder; all commands about one climb may share it."),
 ]
+StrategyOption = Annotated[
+    list[str] | None,
+    typer.Option("--strategy", "-s", help="Only this one; may be repeated. Default: all."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key, as in steps=300; may be repeated."),
@@ -43,6 +52,7 @@ ProcessesOption = Annotated[
 def curve(
     config: ConfigArgument,
     out: OutOption,
+    strategy: StrategyOption = None,
     change: SetOption = None,
     processes: ProcessesOption = 2,
 ) -> None:
@@ -53,14 +63,120 @@ def curve(
     from opalign.ladder.curve import curve as answer
 
     with _interruptible():
-        found = answer(_read(config, change), out, processes=processes, console=output_console())
+        found = answer(
+            _read(config, change),
+            out,
+            strategies=strategy or (),
+            processes=processes,
+            console=output_console(),
+        )
     _print(out / "curve.md", found.files)
+
+
+@app.command()
+def cells(
+    config: ConfigArgument,
+    out: OutOption,
+    strategy: StrategyOption = None,
+    change: SetOption = None,
+    processes: ProcessesOption = 2,
+) -> None:
+    """Error where costly spectra of small cells alone are learned from, by size of the tested cell.
+
+    Finished trainings are kept: the same command goes on where it was stopped.
+    """
+    from opalign.ladder.cells import cells as answer
+
+    with _interruptible():
+        found = answer(
+            _read(config, change),
+            out,
+            strategies=strategy or (),
+            processes=processes,
+            console=output_console(),
+        )
+    _print(out / "cells.md", found.files)
+
+
+@app.command()
+def similarity(
+    config: ConfigArgument,
+    out: OutOption,
+    change: SetOption = None,
+    processes: ProcessesOption = 2,
+    chemistry: Annotated[
+        bool,
+        typer.Option(help="Also group by coordination and structure type (extra explain)."),
+    ] = True,
+) -> None:
+    """Which level a material needs: predict how similar the two levels are, from the structure.
+
+    Writes a checkpoint that advises on levels, and where the two levels differ most. Finished
+    trainings are kept: the same command goes on where it was stopped.
+    """
+    from opalign.ladder.similarity import similarity as answer
+
+    with _interruptible():
+        found = answer(
+            _read(config, change),
+            out,
+            mapping=_map,
+            describe=_describe if chemistry else None,
+            processes=processes,
+            console=output_console(),
+        )
+    _print(out / "similarity.md", (*found.files, found.checkpoint))
+
+
+@app.command()
+def predictability(
+    config: ConfigArgument,
+    out: OutOption,
+    change: SetOption = None,
+    processes: ProcessesOption = 2,
+) -> None:
+    """Is what is hard to learn at one level hard at the other? Needs a curve, or trains its part.
+
+    Finished trainings are kept: the same command goes on where it was stopped.
+    """
+    from opalign.ladder.predictability import predictability as answer
+
+    with _interruptible():
+        found = answer(_read(config, change), out, processes=processes, console=output_console())
+    _print(out / "predictability.md", found.files)
 
 
 def _read(config: Path, change: list[str] | None) -> LadderConfig:
     from opalign.ladder.config_file import read_ladder_config
 
     return read_ladder_config(config, change or ())
+
+
+def _map(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Return a UMAP where it can be had, otherwise principal components."""
+    from opalign.errors import ConfigurationError, MissingExtraError
+    from opalign.explain.maps import principal_components, umap_points
+
+    try:
+        return umap_points(features), "UMAP"
+    except (ConfigurationError, MissingExtraError) as error:
+        message_console().print(f"no UMAP: {error}", markup=False)
+        return principal_components(features)[0], "principal components"
+
+
+def _describe(table: SpectraTable) -> pd.DataFrame:
+    """Structure types and coordination of the materials, where the extra is installed."""
+    import pandas as pd
+
+    from opalign.errors import MissingExtraError
+    from opalign.explain.chemistry.describe import describe_materials
+
+    try:
+        found = describe_materials(table).materials
+    except MissingExtraError as error:
+        message_console().print(f"groups of elements and anions alone: {error}", markup=False)
+        return pd.DataFrame(index=table.ids)
+    return found[["prototype", "coordination_class", "cation_families", "cation_states"]]
 
 
 @contextlib.contextmanager
@@ -75,7 +191,7 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _print(table: Path, files: tuple[Path, ...]) -> None:
+def _print(table: Path, files: Sequence[Path]) -> None:
     console = output_console()
     console.print(table.read_text(encoding="utf-8"), markup=False)
     console.print("Written:", *(f"  {path}" for path in files), sep="\n", markup=False)

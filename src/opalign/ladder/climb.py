@@ -69,6 +69,21 @@ def climb(
 ) -> list[Job]:
     """Train what is missing of the strategies on the subsets; returns the fits.
 
+    See :func:`work_off` for the errors.
+    """
+    jobs = plan(data.config, subsets, strategies)
+    # Asked for now, not after hours of training: it may be empty.
+    for job in jobs:
+        data.labelled(job.subset, job.fold, job.seed)
+    work_off(jobs, data, out, processes=processes, console=console)
+    return [job for job in jobs if job.stage == "fit"]
+
+
+def work_off(
+    jobs: Sequence[Job], data: LadderData, out: Path, *, processes: int, console: Console
+) -> None:
+    """Do the jobs that are not done yet, and say how it goes.
+
     Raises
     ------
     ConfigurationError
@@ -76,14 +91,10 @@ def climb(
     KeyboardInterrupt
         Someone stopped it; the same call goes on from there.
     """
-    jobs = plan(data.config, subsets, strategies)
-    # Asked for now, not after hours of training: it may be empty.
-    for job in jobs:
-        data.labelled(job.subset, job.fold, job.seed)
     done = sum(job.path(out).is_file() for job in jobs)
     console.print(
         f"{len(jobs)} trainings, {done} of them finished already; "
-        f"{data.config.steps} steps of {data.config.batch_size} structures each strategy"
+        f"a strategy has {data.config.steps} steps of {data.config.batch_size} structures"
     )
     every = max(1, len(jobs) // LINES_IN_A_LOG)
 
@@ -94,7 +105,6 @@ def climb(
             console.print(f"{done}/{len(jobs)}  {job.name}  {seconds:.1f} s", markup=False)
 
     run_jobs(jobs, data, out, processes, report)
-    return [job for job in jobs if job.stage == "fit"]
 
 
 def _read(path: Path) -> dict[str, Any]:

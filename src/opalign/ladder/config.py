@@ -111,7 +111,7 @@ def _default_strategies() -> dict[str, StrategyConfig]:
 
 
 class SimilarityConfig(_Configuration):
-    """The model with one output, SC[costly; cheap]."""
+    """The model with one output, SC[cheap; costly]: of the cheap level to the costly one."""
 
     hidden_features: tuple[PositiveInt, ...] = (64,)
     steps: PositiveInt = 400

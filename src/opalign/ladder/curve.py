@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
+from opalign.errors import ConfigurationError
 from opalign.files import write_text
 from opalign.ladder.climb import climb, open_climb
 from opalign.ladder.config import DirectConfig, LadderConfig
@@ -30,12 +32,17 @@ class Answer:
 
 
 def curve(
-    config: LadderConfig, out: Path, *, processes: int = 2, console: Console | None = None
+    config: LadderConfig,
+    out: Path,
+    *,
+    strategies: Sequence[str] = (),
+    processes: int = 2,
+    console: Console | None = None,
 ) -> Answer:
     """Train every strategy at every size, fold and seed; write ``curve.csv``, ``.md`` and ``.png``.
 
     Also ``curve_per_material.csv`` and ``curve_budget.csv``. The same call goes on where it was
-    stopped.
+    stopped. ``strategies`` are some of the configured ones, by default all.
 
     Raises
     ------
@@ -47,13 +54,24 @@ def curve(
     console = console or Console()
     data = open_climb(config, out)
     subsets = [size_subset(share) for share in config.sizes]
-    fits = climb(data, out, subsets, list(config.strategies), processes=processes, console=console)
+    names = chosen_strategies(config, strategies)
+    fits = climb(data, out, subsets, names, processes=processes, console=console)
     frame = score_fits(data, out, fits)
     costs = spent(out, fits)
     summary = summarize_fits(data, frame, costs)
-    files = write_answer(NAME, out, data, summary, frame, costs, _markdown(data, summary, costs))
+    files = write_answer(NAME, out, summary, frame, costs, _markdown(data, summary, costs))
     files.append(draw_curve(out / f"{NAME}.png", data, summary))
     return Answer(summary, frame, tuple(files))
+
+
+def chosen_strategies(config: LadderConfig, names: Sequence[str]) -> list[str]:
+    """Return names of strategies, all if none is asked for; ConfigurationError for an unknown."""
+    for name in names:
+        if name not in config.strategies:
+            raise ConfigurationError(
+                f"there is no strategy {name!r}", expected=", ".join(config.strategies)
+            )
+    return list(names) or list(config.strategies)
 
 
 def summarize_fits(data: LadderData, frame: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +106,6 @@ def summarize_fits(data: LadderData, frame: pd.DataFrame, costs: pd.DataFrame) -
 def write_answer(
     name: str,
     out: Path,
-    data: LadderData,
     summary: pd.DataFrame,
     frame: pd.DataFrame,
     costs: pd.DataFrame,

@@ -16,9 +16,11 @@ from opalign.errors import ConfigurationError
 from opalign.ladder.config import LadderConfig
 from opalign.model.comparison_heads import BASE_IMAGINARY
 from opalign.model.config import DeltaHeadConfig, EncoderConfig, HeadConfig, ModelConfig
+from opalign.spectrum.similarity import similarity_coefficient
 from opalign.training.config import DataConfig
 from opalign.training.data import (
     BAND_GAP,
+    SIMILARITY,
     STATIC_DIELECTRIC,
     Materials,
     load_materials,
@@ -65,6 +67,25 @@ class LadderData:
             )
         return self._references[level]
 
+    def split(self, fold: int) -> Split:
+        """Return the split of a fold, counted from 1; 0 trains on everything and tests nothing."""
+        if fold:
+            return self.splits[fold - 1]
+        return Split(train=sorted(self.ids), validation=[], test=[], method="everything")
+
+    @property
+    def similarity(self) -> dict[str, float]:
+        """SC of the cheap spectrum of each material to its costly one."""
+        cheap, costly = (self.reference(x) for x in (self.config.cheap, self.config.costly))
+        values = similarity_coefficient(cheap.imaginary, costly.imaginary, self.grid)
+        return dict(zip(self.ids, np.asarray(values).tolist(), strict=True))
+
+    def with_similarity(self, model: ModelConfig, ids: Sequence[str]) -> Materials:
+        """Graphs, and the similarity of the two levels as the only target."""
+        similarity = self.similarity
+        values = torch.tensor([similarity[material_id] for material_id in ids])
+        return replace(self.materials(model, ids), targets={SIMILARITY: values})
+
     def model_config(
         self, levels: tuple[str, ...], head: HeadConfig, encoder: EncoderConfig | None = None
     ) -> ModelConfig:
@@ -92,7 +113,7 @@ class LadderData:
         ConfigurationError
             None is left.
         """
-        train = self.splits[fold - 1].train
+        train = self.split(fold).train
         kind, _, value = subset.partition("-")
         if kind == "size":
             chosen = self._share(train, float(value), (seed, fold))
@@ -158,7 +179,7 @@ class LadderData:
             raise ConfigurationError("no pretraining table is named")
         if self._scalars is None:
             self._scalars = load_pretraining(self.config.pretraining, model, (), None)
-        held_out = {reduced_formula(self.formula_of[m]) for m in self.splits[fold - 1].test}
+        held_out = {reduced_formula(self.formula_of[m]) for m in self.split(fold).test}
         known = zip(self._scalars.ids, self._scalars.formulas, strict=True)
         return self._scalars.select(m for m, f in known if reduced_formula(f) not in held_out)
 

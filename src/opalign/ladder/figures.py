@@ -58,6 +58,43 @@ def draw_curve(path: Path, data: LadderData, summary: pd.DataFrame) -> Path:
     return save_figure(figure, path)
 
 
+def draw_cells(path: Path, data: LadderData, by_cell: pd.DataFrame) -> Path:
+    """Draw SC by the size of the tested cell, one panel a strategy, one line a training size."""
+    broadening = by_cell["broadening"].iloc[-1]
+    part = by_cell[by_cell["broadening"] == broadening]
+    names = [name for name in data.config.strategies if name in set(part["strategy"])]
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.6 * columns, 3.3 * rows + 0.9), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    shades = np.linspace(0.25, 1.0, max(2, len(data.config.cells)))
+    for place, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
+        own = part[part["strategy"] == name]
+        for shade, (subset, group) in zip(shades, own.groupby("subset", sort=False), strict=False):
+            group = group.sort_values("sites")
+            axis.plot(
+                group["sites"], group["similarity"], color=COLORS[place % len(COLORS)],
+                alpha=float(shade), marker="o", ms=4, lw=1.4,
+                label=f"≤ {str(subset).removeprefix('cells-')}",
+            )  # fmt: skip
+        baseline = part[part["strategy"] == AS_IT_IS].sort_values("sites")
+        axis.plot(
+            baseline["sites"], baseline["similarity"], color=BASELINE_COLOR, ls="--", lw=1.1,
+            label=AS_IT_IS,
+        )  # fmt: skip
+        axis.set_title(name, fontsize=10)
+        axis.legend(fontsize=7, frameon=False, title="trained on cells of", title_fontsize=7)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlabel("atoms in the tested cell", fontsize=9)
+        axis.set_ylabel("median SC", fontsize=9)
+        axis.label_outer()
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    figure.suptitle(f"{data.config.costly} from small cells, {broadening}", fontsize=11)
+    return save_figure(figure, path)
+
+
 def _curves(axis: Axes, part: pd.DataFrame, strategies: list[str], name: str, value: str) -> None:
     for place, strategy in enumerate(strategies):
         rows = part[part["strategy"] == strategy].sort_values("costly_labels")

@@ -10,13 +10,16 @@ from typing import Literal
 
 from opalign.ladder.config import DirectConfig, LadderConfig, StrategyConfig, TransferConfig
 
-Stage = Literal["scalars", "cheap", "trial", "fit"]
+Stage = Literal["scalars", "cheap", "trial", "fit", "similarity", "advice"]
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class Job:
     """One training: a stage that others begin with, a trial of the tuning, or a fit to be tested.
+
+    ``similarity`` is a fit of the model with one output, ``advice`` the same on all materials, with
+    fold 0, which leaves nothing out.
 
     ``subset`` names the materials with costly labels (:meth:`opalign.ladder.data.LadderData.
     labelled`); ``variant`` is the strategy of a trial or fit, what sets a cheap stage apart, or
@@ -40,7 +43,8 @@ class Job:
 
     def path(self, folder: Path) -> Path:
         """File of what it came to."""
-        suffix = {"fit": ".parquet", "trial": ".json"}.get(self.stage, ".safetensors")
+        suffixes = {"fit": ".parquet", "trial": ".json", "similarity": ".json"}
+        suffix = suffixes.get(self.stage, ".safetensors")
         return folder / "runs" / f"{self.name}{suffix}"
 
 
@@ -81,6 +85,9 @@ def needs(config: LadderConfig, job: Job) -> list[Job]:
     if job.stage == "cheap":
         scalars = job.variant.startswith("scalars-")
         return [Job("scalars", "", ALL, job.fold, job.seed)] if scalars else []
+    if job.stage in ("similarity", "advice"):
+        cheap = Job("cheap", f"{cheap_steps(config)}-steps", ALL, job.fold, job.seed)
+        return [cheap] if config.similarity.from_cheap else []
     strategy = config.strategies[job.variant]
     found: list[Job] = []
     if isinstance(strategy, TransferConfig):
@@ -100,6 +107,28 @@ def cheap_variant(config: LadderConfig, strategy: TransferConfig) -> str:
     """Name of the cheap stage of a strategy; strategies with the same share it."""
     start = "scalars-" if strategy.scalars else ""
     return f"{start}{budget(config, strategy).cheap}-steps"
+
+
+def cheap_steps(config: LadderConfig) -> int:
+    """Return the steps of the cheap stage before the similarity: those of the first transfer."""
+    transfers = [s for s in config.strategies.values() if isinstance(s, TransferConfig)]
+    plain = [strategy for strategy in transfers if not strategy.scalars]
+    return budget(config, plain[0] if plain else TransferConfig()).cheap
+
+
+def stage_steps(variant: str) -> int:
+    """Return the steps of a cheap stage, as its name says."""
+    return int(variant.removeprefix("scalars-").removesuffix("-steps"))
+
+
+def similarity_plan(config: LadderConfig) -> list[Job]:
+    """Fits of the model with one output on all folds and seeds, and on all materials."""
+    order: dict[Job, None] = {}
+    for seed, fold in product(config.seeds, range(config.folds + 1)):
+        job = Job("similarity" if fold else "advice", "", ALL, fold, seed)
+        for other in (*needs(config, job), job):
+            order.setdefault(other)
+    return list(order)
 
 
 def plan(config: LadderConfig, subsets: Sequence[str], strategies: Sequence[str]) -> list[Job]:

@@ -20,7 +20,7 @@ from opalign.ladder.config import (
     TransferConfig,
 )
 from opalign.ladder.data import LadderData
-from opalign.ladder.jobs import Job, budget, candidates, cheap_variant, needs
+from opalign.ladder.jobs import Job, budget, candidates, needs, stage_steps
 from opalign.ladder.store import read_record, read_weights, write_fit, write_trial, write_weights
 from opalign.model.config import (
     AlignnConfig,
@@ -28,11 +28,12 @@ from opalign.model.config import (
     EncoderConfig,
     ModelConfig,
     PhysicalHeadConfig,
+    ScalarHeadConfig,
 )
 from opalign.model.network import SpectrumModel
 from opalign.spectrum.similarity import similarity_coefficient
 from opalign.training.config import OptimizerConfig
-from opalign.training.data import Materials
+from opalign.training.data import SIMILARITY, Materials
 from opalign.training.light import LightStage, fit_steps
 from opalign.training.losses import TrainingLoss, training_loss
 from opalign.training.predictions import predict_materials
@@ -78,7 +79,14 @@ def run_job(job: Job, data: LadderData, folder: Path) -> None:
     ConfigurationError
         Training diverged, or no material is left to train on.
     """
-    stages = {"scalars": _scalars, "cheap": _cheap, "trial": _trial, "fit": _fit}
+    stages = {
+        "scalars": _scalars,
+        "cheap": _cheap,
+        "trial": _trial,
+        "fit": _fit,
+        "similarity": _similarity,
+        "advice": _similarity,
+    }
     stages[job.stage](job, data, folder)
 
 
@@ -128,14 +136,9 @@ def _scalars(job: Job, data: LadderData, folder: Path) -> None:
 
 def _cheap(job: Job, data: LadderData, folder: Path) -> None:
     config = data.config
-    strategy = next(
-        s
-        for s in config.strategies.values()
-        if isinstance(s, TransferConfig) and cheap_variant(config, s) == job.variant
-    )
     model = data.model_config((config.cheap,), config.model.head)
     network, account = _started(job, data, folder, model)
-    split = data.splits[job.fold - 1]
+    split = data.split(job.fold)
     train(
         account,
         "cheap",
@@ -145,12 +148,13 @@ def _cheap(job: Job, data: LadderData, folder: Path) -> None:
         config,
         job,
         config.optimizer,
-        budget(config, strategy).cheap,
+        stage_steps(job.variant),
     )
     # What it says of the test materials at its own level serves the questions of the ladder.
-    output = predict_materials(network, data.materials(model, split.test))
-    beside = job.path(folder).with_suffix(".parquet")
-    write_fit(beside, split.test, output, 0, {**account.record(), "level": config.cheap})
+    if split.test:
+        output = predict_materials(network, data.materials(model, split.test))
+        beside = job.path(folder).with_suffix(".parquet")
+        write_fit(beside, split.test, output, 0, {**account.record(), "level": config.cheap})
     write_weights(job.path(folder), network, account.record())
 
 
@@ -187,7 +191,7 @@ def _trial(job: Job, data: LadderData, folder: Path) -> None:
 def _fit(job: Job, data: LadderData, folder: Path) -> None:
     config = data.config
     strategy = config.strategies[job.variant]
-    split = data.splits[job.fold - 1]
+    split = data.split(job.fold)
     labelled = data.labelled(job.subset, job.fold, job.seed)
     optimizer, encoder, extra, rate_of = config.optimizer, "", dict[str, Any](), None
     if isinstance(strategy, DirectConfig) and strategy.tuning is not None:
@@ -227,6 +231,37 @@ def _fit(job: Job, data: LadderData, folder: Path) -> None:
     extra |= {"level": config.costly, "learning_rate": optimizer.learning_rate, "encoder": encoder}
     place = model.levels.index(config.costly)
     write_fit(job.path(folder), split.test, output, place, {**account.record(), **extra})
+
+
+def similarity_model(data: LadderData) -> ModelConfig:
+    """Describe the network with one output."""
+    config = data.config
+    head = ScalarHeadConfig(
+        cheap=config.cheap,
+        costly=config.costly,
+        hidden_features=config.similarity.hidden_features,
+    )
+    return data.model_config((config.cheap, config.costly), head)
+
+
+def _similarity(job: Job, data: LadderData, folder: Path) -> None:
+    config = data.config
+    model = similarity_model(data)
+    network, account = _started(job, data, folder, model)
+    optimizer = config.optimizer.model_copy(
+        update={"learning_rate": config.similarity.learning_rate}
+    )
+    split = data.split(job.fold)
+    loss = TrainingLoss(model, similarity_weight=1.0)
+    steps = config.similarity.steps
+    materials = data.with_similarity(model, split.train)
+    train(account, "similarity", network, loss, materials, config, job, optimizer, steps)
+    if job.stage == "advice":
+        write_weights(job.path(folder), network, account.record())
+        return
+    output = predict_materials(network, data.with_similarity(model, split.test))
+    predicted = dict(zip(split.test, output[SIMILARITY].tolist(), strict=True))
+    write_trial(job.path(folder), {**account.record(), "predicted": predicted})
 
 
 def train(

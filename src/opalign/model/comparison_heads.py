@@ -93,7 +93,7 @@ class DeltaHead(nn.Module):
 
 
 class SimilarityHead(nn.Module):
-    """Pooled features to SC of the cheap level to the costly one: 1 − softplus(x), below 1."""
+    """Pooled features to SC[cheap; costly] = 1 − softplus(x), below 1."""
 
     def __init__(self, features: int, config: ScalarHeadConfig) -> None:
         super().__init__()

@@ -113,7 +113,7 @@ class DeltaHeadConfig(_Configuration):
 
 
 class ScalarHeadConfig(_Configuration):
-    """One number per material: the similarity coefficient SC[costly; cheap] of two levels."""
+    """One number per material: SC[cheap; costly], of the cheap level to the costly reference."""
 
     kind: Literal["scalar"] = "scalar"
     name: Literal["similarity"] = "similarity"

@@ -36,9 +36,12 @@ def new_optimizer(
         # One call for all weights: a small network has some hundred arrays of them.
         fused=next(network.parameters()).device.type in FUSED_DEVICES,
     )
-    if config.schedule == "one_cycle":
+    # A cycle of fewer steps does not rise and fall.
+    if config.schedule == "one_cycle" and total_steps > 2:
         rates = [group["lr"] for group in groups]
-        schedule = OneCycleLR(optimizer, rates, total_steps=total_steps, pct_start=config.warmup)
+        # It must not end its rise on the very first step: torch then divides by zero.
+        warmup = config.warmup if config.warmup * total_steps > 1.0 else 1.5 / total_steps
+        schedule = OneCycleLR(optimizer, rates, total_steps=total_steps, pct_start=warmup)
         return optimizer, schedule
     if config.schedule == "plateau":
         return optimizer, ReduceLROnPlateau(
