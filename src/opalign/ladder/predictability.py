@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from opalign.spectrum.similarity import similarity_coefficient
 from opalign.training.spectra import SpectraSet
 
 NAME = "predictability"
+
+Array = NDArray[np.float64]
 
 #: Pairs of columns that the study sets against one another, and what is asked.
 PAIRS = (
@@ -135,21 +139,24 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
             "question": question,
         }
         for name, statistic in (("spearman", _spearman), ("pearson", _pearson)):
-
-            def value(rows: NDArray[np.int64], statistic=statistic, x=x, y=y) -> float:  # type: ignore[no-untyped-def]
-                return statistic(x[rows], y[rows])
-
+            value = partial(_of_rows, statistic, x, y)
             row[f"{name}_value"] = value(np.arange(len(x)))
             row[f"{name}_low"], row[f"{name}_high"] = bootstrap(formulas, value)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def _of_rows(
+    statistic: Callable[[Array, Array], float], x: Array, y: Array, rows: NDArray[np.int64]
+) -> float:
+    return statistic(x[rows], y[rows])
+
+
+def _pearson(x: Array, y: Array) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def _spearman(x: Array, y: Array) -> float:
     return _pearson(rankdata(x), rankdata(y))
 
 
