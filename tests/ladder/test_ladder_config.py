@@ -34,6 +34,7 @@ def test_defaults_compare_the_four_strategies(small):
         ({"cheap": "rpa"}, "cheap and costly are both rpa"),
         ({"sizes": [0.0, 1.0]}, "sizes are shares"),
         ({"model": {"head": {"kind": "vector"}}}, "share the physical head"),
+        ({"model": {"head": {"kind": "physical", "components": 3}}}, "few components"),
         ({"loss": {"target": "log_absorption"}}, "compared as Im ε"),
         ({"optimizer": {"schedule": "plateau"}}, "no plateau"),
         ({"strategies": {"../up": {"kind": "direct"}}}, "letters, digits"),

@@ -20,6 +20,7 @@ from opalign.model.config import EncoderConfig, OptimateConfig, PhysicalHeadConf
 from opalign.spectrum.broadening import Broadening
 from opalign.training.config import (
     DEFAULT_BROADENING,
+    AugmentationConfig,
     LossConfig,
     NetworkConfig,
     OptimizerConfig,
@@ -131,6 +132,9 @@ class LadderConfig(_Configuration):
     model: NetworkConfig = NetworkConfig(encoder=OptimateConfig(element_table="cgcnn_group_period"))
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    augmentation: AugmentationConfig | None = Field(
+        None, description="changes of the geometry while spectra are learned"
+    )
     pretraining: PretrainingConfig | None = Field(
         None, description="scalars for strategies that begin with them; epochs are not used here"
     )
@@ -168,6 +172,8 @@ class LadderConfig(_Configuration):
             raise ValueError(f"cheap and costly are both {self.cheap}: name two levels of theory")
         if not isinstance(self.model.head, PhysicalHeadConfig):
             raise ValueError("the strategies share the physical head: set model.head.kind so")
+        if self.model.head.components:
+            raise ValueError("few spectra have few components: leave model.head.components at 0")
         if self.loss.target != "epsilon_imaginary":
             raise ValueError("spectra are compared as Im ε: set loss.target: epsilon_imaginary")
         if self.optimizer.schedule == "plateau":

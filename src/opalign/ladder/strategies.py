@@ -288,6 +288,7 @@ def train(
         averaging=config.averaging,
         seed=job.seed,
         rate_of=rate_of,
+        augmentation=None if stage == "scalars" else config.augmentation,
     )
     account.add(stage, result, time.process_time() - begin)
 
