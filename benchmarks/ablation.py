@@ -41,6 +41,7 @@ from opalign.training.spectra import SpectraSet
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "examples" / "training" / "optimate.yaml"
+PROTOTYPES = ROOT / "datasets" / "prototypes" / "prototypes.parquet"
 FOLD_SEED = 1
 BOOTSTRAPS, INTERVAL = 2000, (0.05, 0.95)
 GRID = EnergyGrid(start=0.0, stop=20.0, num=401)
@@ -83,6 +84,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "head sees element statistics": (f"{HEAD}composition=true",),
     "gap by attention over sites": (f"{HEAD}gap_pooling=attention",),
     "dropout 0.2 in the head": (f"{HEAD}dropout=0.2",),
+    "39 prototype compounds train too": (f"data.training_tables={PROTOTYPES}",),
 }
 
 

@@ -32,6 +32,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.training.components import fit_components
 from opalign.training.config import TrainingConfig
 from opalign.training.data import Materials, load_materials, load_pretraining, open_tables
+from opalign.training.further import with_further
 from opalign.training.light import fit_steps
 from opalign.training.losses import TrainingLoss, training_loss
 from opalign.training.metrics import per_material
@@ -60,10 +61,12 @@ class FoldRun:
 def content_key(run: FoldRun) -> str:
     """Hash of configuration, data and fold, without the folders of this machine."""
     config = run.config
-    tables = [_checksum(path) for path in config.data.tables]
+    tables = [_checksum(path) for path in (*config.data.tables, *config.data.training_tables)]
     if config.pretraining is not None:
         tables.append(_checksum(config.pretraining.table))
-    settings = config.model_dump(mode="json", exclude={"data": {"tables", "graph_cache"}})
+    settings = config.model_dump(
+        mode="json", exclude={"data": {"tables", "training_tables", "graph_cache"}}
+    )
     if settings["pretraining"]:
         del settings["pretraining"]["table"]
     return _hash([settings, tables, run.fold, run.fold_seed, FOLDS])
@@ -137,6 +140,8 @@ def run_fold(run: FoldRun) -> float:
     split = splits_of(tables_of(config.data.tables), run.fold_seed)[run.fold - 1]
     materials = _materials_of(config)
     training, test = materials.select(split.train), materials.select(split.test)
+    model = build_model_config(config, tables_of(config.data.tables))
+    training = with_further(training, config.data, model, config.loss, test.formulas)
     network = _started(run, training, set(test.formulas))
     steps = config.epochs * math.ceil(len(training) / config.batch_size)
     fit_steps(

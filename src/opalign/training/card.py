@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from opalign.dataset.split import Split
@@ -26,6 +27,7 @@ def model_card(
     split: Split,
     metrics: dict[str, Any],
     pretraining_table: SpectraTable | None = None,
+    further: Sequence[SpectraTable] = (),
 ) -> str:
     """Markdown text of the card, ``README.md`` of a checkpoint."""
     model = network.config
@@ -41,6 +43,10 @@ def model_card(
     ]
     for table in tables:
         lines += _source(table, f"{len(table)} materials")
+    for table in further:
+        lines += _source(
+            table, "only learned from, without the formulas of validation and test materials"
+        )
     if pretraining_table is not None:
         lines += _source(
             pretraining_table,

@@ -81,6 +81,11 @@ class DataConfig(_Configuration):
     levels: tuple[str, ...] = Field(("rpa",), min_length=1, description="levels of theory to learn")
     broadening: Broadening = Field(DEFAULT_BROADENING, description="of the spectra learned")
     split: SplitConfig = FractionSplit()
+    training_tables: tuple[Path, ...] = Field(
+        (),
+        description="further spectra tables, only learned from: never held out, and materials "
+        "with a reduced formula of the validation or test part are left out",
+    )
     graph_cache: Path | None = Field(None, description="folder that keeps graphs between runs")
     symmetry_reduced: bool = Field(
         True, description="compute what is alike in a crystal once, where the network allows it"
@@ -91,7 +96,7 @@ class DataConfig(_Configuration):
         "of that level may be learned from; a level that is not named: all",
     )
 
-    @field_validator("tables", mode="before")
+    @field_validator("tables", "training_tables", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str | Path) else value

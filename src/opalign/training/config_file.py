@@ -20,6 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _PATHS = (
     ("data", "tables"),
+    ("data", "training_tables"),
     ("data", "graph_cache"),
     ("data", "split", "file"),
     ("pretraining", "table"),

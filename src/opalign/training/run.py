@@ -36,6 +36,7 @@ from opalign.training.data import (
     training_grid,
 )
 from opalign.training.evaluate import compare
+from opalign.training.further import open_further, with_further
 from opalign.training.initial import load_initial
 from opalign.training.losses import TrainingLoss, training_loss
 from opalign.training.predictions import predict_materials, write_predictions
@@ -107,17 +108,15 @@ def train(
         model_config = build_model_config(config, tables)
         materials = load_materials(tables, model_config, config.data, config.loss)
         parts = {name: materials.select(getattr(split, name)) for name in PARTS}
+        held_out = [*parts["validation"].formulas, *parts["test"].formulas]
+        parts["train"] = with_further(
+            parts["train"], config.data, model_config, config.loss, held_out
+        )
         network = _new_network(model_config, config.seed)
         fit_components(network, parts["train"])
         if config.initial is not None:
-            held_out = dict(
-                zip(
-                    [*parts["validation"].ids, *parts["test"].ids],
-                    [*parts["validation"].formulas, *parts["test"].formulas],
-                    strict=True,
-                )
-            )
-            load_initial(config.initial, network, held_out)
+            ids = [*parts["validation"].ids, *parts["test"].ids]
+            load_initial(config.initial, network, dict(zip(ids, held_out, strict=True)))
     except OpalignError:
         if not begun:
             _release(out)
@@ -305,9 +304,10 @@ def _conclude(
     result = RunResult(out, metrics)
     reference = parts["train"]
     features = predict_materials(network, reference)["features"]
+    further = open_further(config.data)
     training = {
         "config": _portable(config),
-        "tables": [_source_of(table) for table in tables],
+        "tables": [_source_of(table) for table in [*tables, *further]],
     }
     first = None if config.pretraining is None else SpectraTable.open(config.pretraining.table)
     if first is not None:
@@ -318,7 +318,7 @@ def _conclude(
         elements={int(z) for graph in reference.graphs for z in graph.atomic_numbers},
         metrics=metrics,
         splits=split.model_dump(),
-        card=model_card(config, network, tables, split, metrics, first),
+        card=model_card(config, network, tables, split, metrics, first, further),
         reference=Reference(reference.ids, reference.formulas, features.astype("float32")),
         training=training,
         overwrite=result.checkpoint.exists(),
