@@ -1,4 +1,4 @@
-"""The two sides of the throughput benchmark: the same work, done by each package in its own way."""
+"""The sides of the throughput benchmark: the same work, done by each package in its own way."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ from jarvis.core.atoms import Atoms
 from jarvis.core.specie import get_node_attributes
 from pymatgen.core import Structure
 from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
 
-from opalign.crystal.graph import (
-    CrystalGraph,
-    build_graph,
-    build_graph_from_arrays,
-    collate,
-    structure_arrays,
-)
+from opalign.crystal.compiled import load_kernels
+from opalign.crystal.graph import CrystalGraph, collate, structure_arrays
+from opalign.crystal.many import build_graphs, require_graphs
 from opalign.crystal.settings import GraphSettings
 from opalign.model.config import AlignnConfig, ModelConfig, VectorHeadConfig
 from opalign.model.network import SpectrumModel
@@ -71,20 +68,29 @@ class Network:
 
 
 class OpalignSide:
-    """Opalign: build_graph, collate, SpectrumModel."""
+    """Opalign: build_graphs with the compiled loops, collate, SpectrumModel."""
 
     def __init__(
-        self, structures: list[Structure], kind: str, neighbors: int, radius: float
+        self,
+        structures: list[Structure],
+        kind: str,
+        neighbors: int,
+        radius: float,
+        angles: bool = True,
     ) -> None:
+        # As wherever there are many structures; a few, as here, would not be worth the start.
+        if load_kernels() is None:
+            print("numba is not installed: Opalign's graphs come from array operations")
         self.structures = structures
         self.arrays = [structure_arrays(structure) for structure in structures]
-        self.settings = GraphSettings(kind=kind, neighbors=neighbors, cutoff=radius)
+        self.settings = GraphSettings(kind=kind, neighbors=neighbors, cutoff=radius, angles=angles)
 
     def build(self) -> list[CrystalGraph]:
-        return [build_graph(structure, self.settings) for structure in self.structures]
+        arrays = (structure_arrays(structure) for structure in self.structures)
+        return list(require_graphs(build_graphs(arrays, self.settings)))
 
     def build_from_arrays(self) -> list[CrystalGraph]:
-        return [build_graph_from_arrays(*arrays, self.settings) for arrays in self.arrays]
+        return list(require_graphs(build_graphs(self.arrays, self.settings)))
 
     def build_batches(self, size: int) -> list[dict[str, Tensor]]:
         return self.batches(self.build(), size)
@@ -198,6 +204,39 @@ class AlignnSide:
         )
         torch.manual_seed(0)
         return Network(ALIGNNAtomWisePure(config), "out")
+
+
+class PygSide:
+    """torch_geometric's batches of radius graphs as OPTIMATE has them, from pymatgen's search.
+
+    torch_geometric itself has no periodic search.
+    """
+
+    def __init__(self, structures: list[Structure], radius: float) -> None:
+        self.structures = structures
+        self.radius = radius
+
+    def build(self) -> list[Data]:
+        graphs = []
+        for structure in self.structures:
+            source, target, _, length = structure.get_neighbor_list(self.radius)
+            graphs.append(
+                Data(
+                    x=torch.tensor(structure.atomic_numbers),
+                    edge_index=torch.from_numpy(np.stack((source, target))),
+                    edge_attr=torch.from_numpy(length).float(),
+                )
+            )
+        return graphs
+
+    def build_batches(self, size: int) -> list[Batch]:
+        graphs = self.build()
+        return [Batch.from_data_list(graphs[i : i + size]) for i in range(0, len(graphs), size)]
+
+    @staticmethod
+    def sizes(graphs: Sequence[Data]) -> tuple[float, float]:
+        """Mean bonds and angles per structure."""
+        return sum(graph.num_edges for graph in graphs) / len(graphs), 0.0
 
 
 def adopt(atoms: Atoms, graph: CrystalGraph) -> Pair:

@@ -6,7 +6,8 @@ Prints one table and writes it, with the machine and the versions, to ``benchmar
 
 What is made equal, and where the choice went alignn's way:
 
-* the same structures, each in its package's own object (pymatgen, jarvis) before the clock starts.
+* the same structures, each in its package's own object (pymatgen, jarvis) before the clock starts;
+  Opalign's compiled loops, alignn's imports and both warm.
   jarvis holds arrays where pymatgen holds sites: in "arrays to batch" Opalign starts from arrays as
   well, as it does where it reads a table of spectra;
 * alignn's graphs come from its pure-torch builder, once with each of its two neighbour searches:
@@ -16,6 +17,8 @@ What is made equal, and where the choice went alignn's way:
   whole shells and both directions, so Opalign's graphs are larger. "radius" is the same set on
   both sides, which is checked. Opalign writes out its angles when it batches, alignn when it
   builds: the rows "… to batch" are the ones to compare;
+* the last graph rows have OPTIMATE's graphs, every bond within 5 Å and no angles, beside
+  torch_geometric's batches of what pymatgen finds, which are the same bonds;
 * graphs and batches are made with one thread, as in the worker of a data loader: more of them only
   get in each other's way on such small tensors, alignn's above all;
 * the networks run on the same bonds and angles (Opalign's 12 nearest), each in the order of its own
@@ -39,7 +42,7 @@ import pyarrow.parquet as pq
 import torch
 from pymatgen.core import Lattice, Structure
 from rich.progress import Progress
-from sides import ALIGNN_SEARCHES, AlignnSide, OpalignSide
+from sides import ALIGNN_SEARCHES, AlignnSide, OpalignSide, PygSide
 from timing import Row, alternate, report
 
 PREPARING_THREADS = 1
@@ -47,6 +50,7 @@ THREADS = 2
 HIDDEN = (64, 256)
 NEIGHBORS = 12
 RADIUS = 4.0
+OPTIMATE_RADIUS = 5.0
 BATCH = 16
 OUTPUTS = 801
 SEED = 7
@@ -109,6 +113,26 @@ def graph_rows(structures: list[Structure], repeats: int, progress: Progress) ->
     return rows
 
 
+def radius_rows(structures: list[Structure], repeats: int, progress: Progress) -> list[Row]:
+    """Time OPTIMATE's graphs beside pymatgen's search and torch_geometric's batches."""
+    torch.set_num_threads(PREPARING_THREADS)
+    opalign = OpalignSide(structures, "radius", NEIGHBORS, OPTIMATE_RADIUS, angles=False)
+    other = PygSide(structures, OPTIMATE_RADIUS)
+    found = other.build()
+    sizes = {"opalign": (opalign.sizes(opalign.build())[0], 0.0), "alignn": other.sizes(found)}
+    if sizes["opalign"] != sizes["alignn"]:
+        raise SystemExit("pymatgen and Opalign found different bonds within one radius")
+    rows = []
+    for start, run in (
+        ("structure", partial(opalign.build_batches, BATCH)),
+        ("arrays", partial(opalign.build_batches_from_arrays, BATCH)),
+    ):
+        task = f"{start} to batch, radius {OPTIMATE_RADIUS} Å, no angles, pymatgen and PyG"
+        times = alternate(run, partial(other.build_batches, BATCH), repeats, progress, task)
+        rows.append(Row(task, sizes, len(structures), times, peer="pymatgen, PyG"))
+    return rows
+
+
 def network_rows(structures: list[Structure], repeats: int, progress: Progress) -> list[Row]:
     """Time training steps and predictions on one and the same set of bonds and angles."""
     opalign = OpalignSide(structures, "k_nearest", NEIGHBORS, RADIUS)
@@ -153,6 +177,7 @@ def main() -> None:
     structures = sample_structures(options.table, options.structures)
     with Progress(transient=True) as progress:
         rows = graph_rows(structures, options.repeats, progress)
+        rows += radius_rows(structures, options.repeats, progress)
         rows += network_rows(structures, options.repeats, progress)
     sizes = [len(structure) for structure in structures]
     print(

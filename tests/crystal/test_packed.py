@@ -65,6 +65,21 @@ def test_a_choice_is_in_the_order_asked_for(tmp_path):
         found[11]
 
 
+def test_what_was_found_out_about_a_graph_stays_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "KEPT", 2)
+    graphs = [graph(1 + number) for number in range(4)]
+    found = PackedGraphs.open(write_graphs(tmp_path / "a.graphs", graphs, SETTINGS))
+    first = found[3]
+    assert found.select([3])[0] is first
+    assert found[1] is found[1]
+    for row in range(4):
+        assert_equal(found[row], graphs[row])
+    assert len(found._kept) == 2
+    # Four were asked for since: it has been given up, and is read again.
+    assert [one.num_atoms for one in (found[0], found[1])] == [1, 2]
+    assert found[3] is not first
+
+
 def test_no_graph_and_graphs_without_bonds(tmp_path):
     assert len(PackedGraphs.open(write_graphs(tmp_path / "none.graphs", [], SETTINGS))) == 0
     lonely = GraphSettings(kind="radius", cutoff=1.0)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 #: Graphs in a record batch, as many as are in memory while a file is written.
 BLOCK = 512
 
+#: Graphs that stay in memory once they were asked for, with what was found out about them since
+#: (their symmetry-reduced ones): a whole table of usual size, and a bound for larger ones.
+KEPT = 4096
+
 _MARK = b"opalign graphs 1"
 _HEADER = 64
 _BONDS = ("source", "target", "image", "vector")
@@ -66,8 +70,9 @@ def write_graphs(
 class PackedGraphs(Sequence[CrystalGraph]):
     """Graphs in a file that :func:`write_graphs` wrote; a graph is read when it is asked for.
 
-    Memory holds what the system keeps of the file, and gives back when it is short of it. The file
-    may be deleted or replaced meanwhile, as :mod:`opalign.files` does it, but not cut in place.
+    Memory holds the last :data:`KEPT` of them, and of the file what the system keeps and gives back
+    when it is short of memory. The file may be deleted or replaced meanwhile, as
+    :mod:`opalign.files` does it, but not cut in place.
     """
 
     def __init__(
@@ -76,11 +81,13 @@ class PackedGraphs(Sequence[CrystalGraph]):
         settings: GraphSettings,
         blocks: Sequence[_Block],
         rows: NDArray[np.int64],
+        kept: dict[int, CrystalGraph] | None = None,
     ) -> None:
         self.path = path
         self.settings = settings
         self._blocks = blocks
         self._rows = rows
+        self._kept: dict[int, CrystalGraph] = {} if kept is None else kept
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> PackedGraphs:
@@ -122,17 +129,25 @@ class PackedGraphs(Sequence[CrystalGraph]):
 
     def __getitem__(self, index: int | slice) -> CrystalGraph | PackedGraphs:
         if isinstance(index, slice):
-            return PackedGraphs(self.path, self.settings, self._blocks, self._rows[index])
-        block, row = divmod(int(self._rows[index]), BLOCK)
-        return self._blocks[block].graph(row, self.settings.angles)
+            return self._view(self._rows[index])
+        row = int(self._rows[index])
+        graph = self._kept.get(row)
+        if graph is None:
+            graph = self._blocks[row // BLOCK].graph(row % BLOCK, self.settings.angles)
+            if len(self._kept) >= KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[row] = graph
+        return graph
 
     def __iter__(self) -> Iterator[CrystalGraph]:
         return (self[index] for index in range(len(self)))
 
     def select(self, indices: Iterable[int]) -> PackedGraphs:
         """Return the graphs at these places, in this order; none is read."""
-        chosen = self._rows[np.fromiter(indices, dtype=np.int64)]
-        return PackedGraphs(self.path, self.settings, self._blocks, chosen)
+        return self._view(self._rows[np.fromiter(indices, dtype=np.int64)])
+
+    def _view(self, rows: NDArray[np.int64]) -> PackedGraphs:
+        return PackedGraphs(self.path, self.settings, self._blocks, rows, self._kept)
 
 
 @dataclass(frozen=True)
