@@ -70,6 +70,21 @@ def test_more_may_join_and_another_is_refused(small, tmp_path):
             open_climb(small(**{"strategies": FEW} | changes), out)
 
 
+def test_scalars_may_join(small, scalars_path, levels_path, tmp_path):
+    out = tmp_path / "climb"
+    open_climb(small(strategies=FEW), out)
+    late = {"late": {"kind": "direct", "tuning": None, "scalars": True}}
+    scalars = {"table": str(scalars_path)}
+    open_climb(small(strategies=late, pretraining=scalars), out)
+    open_climb(small(strategies=FEW), out)
+    kept = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    assert kept["config"]["pretraining"]["max_sites"] is None
+    assert set(kept["config"]["strategies"]) == {*FEW, "late"}
+    for other in ({"table": str(levels_path)}, scalars | {"max_sites": 3}):
+        with pytest.raises(ConfigurationError, match="another pretraining"):
+            open_climb(small(strategies=late, pretraining=other), out)
+
+
 def test_a_folder_of_something_else_is_left_alone(small, tmp_path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="holds other things"):

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
 from opalign.errors import ConfigurationError
 from opalign.ladder.config import DirectConfig, TransferConfig
 from opalign.ladder.config_file import read_ladder_config
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "ladder").glob("*.yaml"))
 
 
 def test_a_file_names_its_tables_relative_to_itself(tmp_path):
@@ -26,6 +30,15 @@ def test_defaults_compare_the_four_strategies(small):
     assert isinstance(config.strategies["direct"], DirectConfig)
     assert isinstance(config.strategies["transfer"], TransferConfig)
     assert config.strategies["direct"].tuning is not None, "direct learning is tuned by default"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples(path):
+    config = read_ladder_config(path)
+    assert (config.cheap, config.costly) == ("ipa", "rpa")
+    # One folder can hold both.
+    first = read_ladder_config(EXAMPLES[0])
+    assert (config.model, config.steps) == (first.model, first.steps)
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,14 @@ def _joined(known: dict[str, Any], asked: dict[str, Any], path: Path) -> dict[st
     """Return the configuration of both; ConfigurationError where they contradict one another."""
     config: dict[str, Any] = dict(asked["config"])
     before = known.get("config") or {}
-    differing = [name for name in asked if name != "config" and known.get(name) != asked[name]]
+    # A table of scalars may join, or not be asked for; two of them are two climbs.
+    scalars = None not in (before.get("pretraining"), config["pretraining"])
+    free = {"config"} if scalars else {"config", "pretraining"}
+    differing = [name for name in asked if name not in free and known.get(name) != asked[name]]
     differing += [
-        key for key in config if key not in _GROWING and before.get(key) != config.get(key)
+        key
+        for key in config
+        if key not in (*_GROWING, *free) and before.get(key) != config.get(key)
     ]
     differing += [
         f"strategies.{name}"
@@ -139,6 +144,8 @@ def _joined(known: dict[str, Any], asked: dict[str, Any], path: Path) -> dict[st
             where=str(path),
             cure="choose another folder, or the configuration that it was begun with",
         )
+    if config["pretraining"] is None and before.get("pretraining"):
+        config["pretraining"], asked["pretraining"] = before["pretraining"], known["pretraining"]
     config["strategies"] = {**before.get("strategies", {}), **config["strategies"]}
     for name in ("sizes", "cells", "seeds"):
         config[name] = [*before[name], *(v for v in config[name] if v not in before[name])]
