@@ -144,7 +144,7 @@ def test_one_id_in_two_tables(spectra_path):
 
 
 def test_an_absent_level_or_scalar_is_named(tiny):
-    with pytest.raises(DatasetError, match=r"has no level 'bse'(?s:.*)rpa"):
+    with pytest.raises(DatasetError, match=r"has none of the levels bse(?s:.*)rpa"):
         materials_of(tiny(data__levels=["bse"]))
     with pytest.raises(DatasetError, match="has no scalar 'gap'"):
         materials_of(tiny(loss__band_gap_column="gap"))
