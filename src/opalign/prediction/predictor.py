@@ -40,9 +40,9 @@ class Predictor:
     """A checkpoint on a device, in evaluation mode.
 
     Double precision so that a spectrum does not depend on which others share its batch, and so that
-    an onset does not hang on rounding. Single precision (:data:`Precision`) is for screening: about
-    half the time and memory, spectra within some 1e-5 of their largest value, and an onset that may
-    move by a grid point where absorption is next to nothing. It reads nothing but the checkpoint:
+    an onset does not hang on rounding. Single precision (:data:`Precision`) is for screening: less
+    time, half the memory, spectra within some 1e-5 of their largest value, and an onset that may
+    move where absorption is next to nothing. It reads nothing but the checkpoint:
     the training table need not be at hand.
 
     Raises
