@@ -85,6 +85,15 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "gap by attention over sites": (f"{HEAD}gap_pooling=attention",),
     "dropout 0.2 in the head": (f"{HEAD}dropout=0.2",),
     "39 prototype compounds train too": (f"data.training_tables={PROTOTYPES}",),
+    "together: element statistics, attention for the gap": (
+        f"{HEAD}composition=true",
+        f"{HEAD}gap_pooling=attention",
+    ),
+    "together: element statistics, blurred SC, prototypes": (
+        f"{HEAD}composition=true",
+        f"{LOSS}further={{blurred: 1.0, blurred_width: 0.5}}",
+        f"data.training_tables={PROTOTYPES}",
+    ),
 }
 
 
