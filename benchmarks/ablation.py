@@ -81,16 +81,17 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "basis: B-splines, 0.4 eV": (f"{HEAD}basis=spline", f"{HEAD}basis_step=0.4"),
     "basis: 12 principal components": (f"{HEAD}components=12",),
     "head sees the crystal's mean features": (f"{HEAD}context=true",),
-    "head sees element statistics": (f"{HEAD}composition=true",),
+    "head sees element statistics": (f"{HEAD}composition=all",),
+    "head sees element statistics for the gap": (f"{HEAD}composition=gap",),
     "gap by attention over sites": (f"{HEAD}gap_pooling=attention",),
     "dropout 0.2 in the head": (f"{HEAD}dropout=0.2",),
     "39 prototype compounds train too": (f"data.training_tables={PROTOTYPES}",),
-    "together: element statistics, attention for the gap": (
-        f"{HEAD}composition=true",
+    "together: element statistics and attention for the gap": (
+        f"{HEAD}composition=gap",
         f"{HEAD}gap_pooling=attention",
     ),
-    "together: element statistics, blurred SC, prototypes": (
-        f"{HEAD}composition=true",
+    "together: element statistics for the gap, blurred SC, prototypes": (
+        f"{HEAD}composition=gap",
         f"{LOSS}further={{blurred: 1.0, blurred_width: 0.5}}",
         f"data.training_tables={PROTOTYPES}",
     ),

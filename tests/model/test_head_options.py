@@ -17,12 +17,13 @@ GRID = EnergyGrid(0.0, 20.0, 201)
 OPTIONS = {
     "plain": {},
     "context": {"context": True},
-    "composition": {"composition": True},
+    "composition": {"composition": "all"},
+    "composition for the gap": {"composition": "gap"},
     "attention": {"gap_pooling": "attention"},
     "spline": {"basis": "spline", "basis_step": 0.5},
     "components": {"components": 5},
     "all": {
-        "context": True, "composition": True, "gap_pooling": "attention", "basis": "spline",
+        "context": True, "composition": "all", "gap_pooling": "attention", "basis": "spline",
         "components": 4, "level_embedding": 3,
     },
 }  # fmt: skip
@@ -100,15 +101,19 @@ def test_splines_of_equal_coefficients_are_flat():
 
 
 def test_context_and_composition_reach_a_site_from_its_crystal_alone():
-    for option in ("context", "composition"):
+    sizes = {}
+    for option in ("context", "composition", "composition for the gap"):
         head = network(option).head
         assert isinstance(head, PhysicalHead)
         batch = collate([crystal()], torch.float64)
         sites = torch.randn(3, 32, dtype=torch.float64)
-        seen = head._with_crystal(sites, batch)
-        assert torch.equal(seen[:, :32], sites)
-        assert torch.equal(seen[0, 32:], seen[2, 32:])
-        assert seen.shape[1] > 32
+        of_spectrum, of_gap = head._with_crystal(sites, batch)
+        for seen in (of_spectrum, of_gap):
+            assert torch.equal(seen[:, :32], sites)
+            assert torch.equal(seen[0, 32:], seen[2, 32:])
+        sizes[option] = of_spectrum.shape[1] - 32, of_gap.shape[1] - 32
+    assert sizes == {"context": (32, 32), "composition": (34, 34),
+                     "composition for the gap": (0, 34)}  # fmt: skip
 
 
 def test_attention_lets_one_site_decide():

@@ -37,7 +37,7 @@ HEADS = {
     "physical": PhysicalHeadConfig(hidden_features=(16,)),
     "level embedding": PhysicalHeadConfig(hidden_features=(16,), level_embedding=4),
     "all that a head may see": PhysicalHeadConfig(
-        hidden_features=(16,), context=True, composition=True, gap_pooling="attention"
+        hidden_features=(16,), context=True, composition="all", gap_pooling="attention"
     ),
     "vector": VectorHeadConfig(hidden_features=(16,)),
 }

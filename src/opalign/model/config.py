@@ -81,8 +81,10 @@ class PhysicalHeadConfig(_Configuration):
     context: bool = Field(
         False, description="a site also sees the mean of the features over its crystal"
     )
-    composition: bool = Field(
-        False, description="a site also sees statistics of element properties over its crystal"
+    composition: Literal["none", "gap", "all"] = Field(
+        "none",
+        description="whether a site also sees statistics of element properties over its crystal: "
+        "nowhere, where the gap is made, or everywhere",
     )
     gap_pooling: Literal["mean", "attention"] = Field(
         "mean", description="over the sites; attention lets the sites that make the edge decide"

@@ -105,9 +105,12 @@ class PhysicalHead(nn.Module):
         width, dropout = config.hidden_features, config.dropout
         self.level_vectors = None
         self.context = config.context
-        self.composition = CompositionDescriptors() if config.composition else None
+        described = config.composition != "none"
+        self.composition = CompositionDescriptors() if described else None
+        self.gap_alone = config.composition == "gap"
         seen = features * (2 if config.context else 1)
-        seen += 0 if self.composition is None else self.composition.size
+        seen_by_gap = seen + (0 if self.composition is None else self.composition.size)
+        seen = seen if self.gap_alone else seen_by_gap
         inputs, outputs = seen, levels
         if config.level_embedding:
             self.level_vectors = nn.Parameter(torch.randn(levels, config.level_embedding))
@@ -123,8 +126,8 @@ class PhysicalHead(nn.Module):
         else:
             self.components = None
         self.weights_of_node = cubic_weights if config.basis == "spline" else linear_weights
-        self.gap_network = multilayer_perceptron(seen, width[:1], 1, nn.SiLU, dropout)
-        self.gap_gate = nn.Linear(seen, 1) if config.gap_pooling == "attention" else None
+        self.gap_network = multilayer_perceptron(seen_by_gap, width[:1], 1, nn.SiLU, dropout)
+        self.gap_gate = nn.Linear(seen_by_gap, 1) if config.gap_pooling == "attention" else None
         self.tail_network = multilayer_perceptron(inputs, width[:1], outputs, nn.SiLU, dropout)
         self.tail_energy = nn.Parameter(torch.tensor(5.0))
         self.energies: Tensor
@@ -146,9 +149,9 @@ class PhysicalHead(nn.Module):
         structure, counts = batch[keys.ATOM_STRUCTURE], batch[keys.NUM_ATOMS]
         softplus = nn.functional.softplus
         density = REFERENCE_VOLUME * counts.to(sites.dtype) / batch[keys.VOLUME]
-        sites = self._with_crystal(sites, batch)
+        sites, of_gap = self._with_crystal(sites, batch)
         gap = softplus(
-            self._pooled_gap(sites, structure, counts, batch.get(keys.ATOM_MULTIPLICITY))
+            self._pooled_gap(of_gap, structure, counts, batch.get(keys.ATOM_MULTIPLICITY))
         )
         raw = self._per_level(self.spectrum_network, sites)
         if self.components is not None:
@@ -173,15 +176,17 @@ class PhysicalHead(nn.Module):
             )
         return result
 
-    def _with_crystal(self, sites: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Append to ``sites`` (N, d) what they may see of their crystal."""
+    def _with_crystal(self, sites: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """``sites`` (N, d) with what spectrum and gap may see of their crystal beside it."""
         structure = batch[keys.ATOM_STRUCTURE]
-        parts = [sites]
         if self.context:
-            parts.append(site_mean(sites, batch).index_select(0, structure))
-        if self.composition is not None:
-            parts.append(self.composition(batch).to(sites.dtype).index_select(0, structure))
-        return torch.cat(parts, 1) if len(parts) > 1 else sites
+            mean = site_mean(sites, batch).index_select(0, structure)
+            sites = torch.cat([sites, mean], 1)
+        if self.composition is None:
+            return sites, sites
+        described = self.composition(batch).to(sites.dtype).index_select(0, structure)
+        together = torch.cat([sites, described], 1)
+        return (sites if self.gap_alone else together), together
 
     def _pooled_gap(
         self,
