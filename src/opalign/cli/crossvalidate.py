@@ -28,6 +28,12 @@ def crossvalidate(
             min=0.0, max=0.9, help="Share of training rows that choose the best epoch; 0: none."
         ),
     ] = 0.1,
+    members: Annotated[
+        int, typer.Option(min=1, help="Networks of each configuration, with different seeds.")
+    ] = 1,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Calibrate bands and error estimates.")
+    ] = False,
     broadening: Annotated[
         list[float] | None,
         typer.Option(help="Gaussian σ in eV to score at; may be repeated. Default: 0.1 and 0.3."),
@@ -59,6 +65,8 @@ def crossvalidate(
             broadenings=tuple(Broadening("gaussian", width) for width in broadening)
             if broadening
             else DEFAULT_BROADENINGS,
+            members=members,
+            calibrate=calibrate,
             console=console,
         )
     except KeyboardInterrupt:
@@ -68,8 +76,11 @@ def crossvalidate(
         )
         raise typer.Exit(INTERRUPTED) from None
     console.print((out / "summary.md").read_text(encoding="utf-8"), markup=False)
+    for report in result.calibrations:
+        console.print(report.files[1].read_text(encoding="utf-8"), markup=False)
     written = [
         *(out / name for name in ("summary.md", "summary.csv", "per_material.csv")),
         *result.predictions.values(),
+        *(path for report in result.calibrations for path in report.files),
     ]
     console.print("Written:", *(f"  {path}" for path in written), sep="\n", markup=False)

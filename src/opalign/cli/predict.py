@@ -31,11 +31,20 @@ NUMBER_COLUMNS = {
     "n\n589 nm": 6,
     "α vis.\ncm⁻¹": 6,
 }
+#: Columns that some models fill: their key in the summary, and their least width.
+FURTHER_COLUMNS = {"expected_similarity": ("SC\nexp.", 4), "needed_level": ("needs\nlevel", 5)}
+#: Up to this many materials each get their advice in words on the terminal.
+ADVICE_SHOWN = 5
+NO_BANDS = (
+    "This model gives no bands and expects no errors: it was not calibrated (see "
+    "`opalign crossvalidate --calibrate`)."
+)
+
 #: What each thing written is.
 CONTENT = {
     "spectra.parquet": "all spectra with their structures, for opalign.SpectraTable.open",
-    "summary.csv": "one line per material: onset, gap, n, nearest training materials, warnings",
-    "csv": "ε, n, k, α, R and loss function of each material, one file per level",
+    "summary.csv": "one line per material: onset, gap, n, expected error, advice, warnings",
+    "csv": "ε, n, k, α, R, loss function and bands of each material, one file per level",
     "plots": "a figure of each material",
     "failures.csv": "structures that gave no spectrum, and why",
 }
@@ -119,19 +128,26 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
     from rich.text import Text
 
     level = report.rows[0]["level"]
+    further = [key for key in FURTHER_COLUMNS if any(row[key] is not None for row in report.rows)]
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title=f"{len(report.rows)} predicted · {level.upper()} · {predictor.config.broadening}",
         title_justify="left",
         title_style="bold",
-        caption="distance to the nearest training material; 1 is typical among themselves",
+        caption=_caption(further),
         caption_justify="left",
     )
-    table.add_column("material", no_wrap=True, overflow="ellipsis", max_width=18)
+    table.add_column("material", no_wrap=True, overflow="ellipsis", max_width=18 - 4 * len(further))
     for name, width in NUMBER_COLUMNS.items():
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    table.add_column("nearest\nmaterial", overflow="ellipsis", no_wrap=True, max_width=17)
+    for key in further:
+        name, width = FURTHER_COLUMNS[key]
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    nearest_width = 17 - 3 * len(further)
+    table.add_column(
+        "nearest\nmaterial", overflow="ellipsis", no_wrap=True, max_width=nearest_width
+    )
     table.add_column("dis-\ntance", justify="right", no_wrap=True, min_width=5)
     for row in report.rows[:ROWS_SHOWN]:
         mark = "yellow" if row["warnings"] else ""
@@ -143,6 +159,7 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
             _number(row["static_dielectric"], ".2f"),
             _number(row["refractive_index_589nm"], ".2f"),
             _number(row["largest_visible_absorption_per_cm"], ".0e"),
+            *(_shown(row[key]) for key in further),
             Text(row["nearest_training_materials"].partition(";")[0]),
             Text(distance + (" !" if mark else "  "), style=mark),
         )
@@ -156,6 +173,37 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
         console.print(f"{row['id']}: {row['warnings']}", markup=False)
     if (more := len(warned) - FAILURES_SHOWN) > 0:
         console.print(f"! … and {more} more with warnings in summary.csv")
+    _print_advice(report)
+    if predictor.checkpoint.calibration is None:
+        console.print(NO_BANDS, markup=False)
+
+
+def _caption(further: list[str]) -> str:
+    lines = ["distance to the nearest training material; 1 is typical among themselves"]
+    if "expected_similarity" in further:
+        lines.append("SC: expected similarity with a calculation; its interval is in summary.csv")
+    if "needed_level" in further:
+        lines.append("needs level: how costly a level of theory this material asks for")
+    return "\n".join(lines)
+
+
+def _print_advice(report: Report) -> None:
+    """Say in words which level each material needs, or how many need which."""
+    advised = [row for row in report.rows if row["advice"]]
+    console = output_console()
+    if len(advised) <= ADVICE_SHOWN:
+        for row in advised:
+            similarity = _number(row["similarity_between_levels"], ".2f")
+            if row["similarity_between_levels_error"] is not None:
+                similarity += f" ± {row['similarity_between_levels_error']:.2f}"
+            console.print(f"{row['id']}: {row['advice']} (SC {similarity})", markup=False)
+        return
+    counts: dict[str, int] = {}
+    for row in advised:
+        words = row["advice"].partition(":")[0]
+        counts[words] = counts.get(words, 0) + 1
+    for words, count in sorted(counts.items(), key=lambda item: -item[1]):
+        console.print(f"{words}: {count} materials", markup=False)
 
 
 def _print_written(report: Report) -> None:
@@ -175,6 +223,10 @@ def _print_next(report: Report, plots: bool) -> None:
         "materials in summary.csv.",
         markup=False,
     )
+
+
+def _shown(value: float | str | None) -> str:
+    return value.upper() if isinstance(value, str) else _number(value, ".2f")
 
 
 def _number(value: float | None, digits: str) -> str:

@@ -13,19 +13,20 @@ from opalign.crystal.graph import CrystalGraph, build_graph, collate
 from opalign.errors import ConfigurationError, SpectrumError, StructureError
 from opalign.model.checkpoint import Checkpoint, copy_model, load_checkpoint
 from opalign.model.nearest import NearestMaterials
+from opalign.prediction.advice import LevelAdvisor
 from opalign.prediction.applicability import applicability_warnings, require_describable
 from opalign.prediction.inputs import Source, failure_of, read_sources
 from opalign.prediction.models import resolve_checkpoint
 from opalign.prediction.output import batch_spectra
 from opalign.prediction.result import Failure, Prediction
+from opalign.prediction.uncertainty import UncertaintyModel
+from opalign.spectrum.levels import highest
 
 if TYPE_CHECKING:
     from opalign.crystal.read import StructureLike
     from opalign.model.config import ModelConfig
     from opalign.model.ensemble import Network
 
-#: Levels of theory on the way up; of several predicted ones the highest is shown.
-LADDER = ("ipa", "rpa")
 #: Bonds and angles of one batch: its structures are fewer than asked for where cells are large.
 BATCH_BUDGET = 2_000_000
 #: Bonds and angles of one structure. A network of 64 features then takes some 10 GiB.
@@ -74,6 +75,10 @@ class Predictor:
             if reference is None
             else NearestMaterials(reference.ids, reference.formulas, reference.features)
         )
+        self.uncertainty = UncertaintyModel(
+            checkpoint.config, checkpoint.calibration, self.materials
+        )
+        self.advisor = LevelAdvisor(checkpoint, self.device, self._dtype)
 
     @classmethod
     def load(
@@ -209,6 +214,10 @@ class Predictor:
         gaps = output["band_gap"].cpu().tolist() if "band_gap" in output else [None] * len(batch)
         nearest = self.materials.query(np.nan_to_num(features), NEIGHBORS_SHOWN)
         epsilon = batch_spectra(self.config, output)
+        unsure = self.uncertainty.of_batch(
+            output, [graph.atomic_numbers for _, graph in batch], levels
+        )
+        advice = self.advisor.of_batch([source.structure for source, _ in batch], output)
         for row, (source, _) in enumerate(batch):
             try:
                 spectra = {
@@ -224,12 +233,15 @@ class Predictor:
                 file=source.file,
                 structure=source.structure,
                 spectra=spectra,
-                level=_highest(levels),
+                level=highest(levels),
                 band_gap=gaps[row],
                 nearest=nearest[row],
                 warnings=applicability_warnings(
                     source.structure, self.checkpoint.elements, nearest[row], self.materials
                 ),
+                bands=unsure[row].bands,
+                error_estimates=unsure[row].errors,
+                advice=advice[row],
             )
 
     def _checked_levels(self, levels: Iterable[str] | None) -> tuple[str, ...]:
@@ -269,12 +281,6 @@ def _device(name: str) -> str:
             cure="leave the device at auto",
         )
     return name
-
-
-def _highest(levels: tuple[str, ...]) -> str:
-    """Return the highest level on the ladder; one that is not on it counts as above."""
-    rank = {level: place for place, level in enumerate(LADDER)}
-    return max(levels, key=lambda level: rank.get(level, len(LADDER)))
 
 
 def _size(graph: CrystalGraph) -> int:

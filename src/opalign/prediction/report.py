@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import opalign
 from opalign.errors import StorageError
 from opalign.files import write_text
+from opalign.prediction.band_columns import csv_columns, list_schema, list_values, plotted
 from opalign.prediction.result import Failure, Prediction
+from opalign.spectrum.formats.csv import write_csv
 
 if TYPE_CHECKING:
     from opalign.dataset.schema import TableSchema
@@ -34,6 +36,13 @@ SUMMARY_COLUMNS = (
     "largest_visible_absorption_per_cm",
     "nearest_training_materials",
     "relative_distance",
+    "expected_similarity",
+    "similarity_lower",
+    "similarity_upper",
+    "similarity_between_levels",
+    "similarity_between_levels_error",
+    "needed_level",
+    "advice",
     "warnings",
 )
 _SCALARS = {
@@ -46,6 +55,10 @@ _SCALARS = {
         "",
         "distance to the nearest training material over the median of that within the training set",
     ),
+    "expected_similarity": ("", "expected SC of Im epsilon of the highest level with the truth"),
+    "similarity_lower": ("", "lower end of the interval of that SC"),
+    "similarity_upper": ("", "upper end of the interval of that SC"),
+    "similarity_between_levels": ("", "predicted SC[costly; cheap] of two levels of theory"),
 }
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -127,7 +140,8 @@ def write_predictions(
 
 def summary_row(prediction: Prediction) -> dict[str, Any]:
     """Return the row of the summary for one prediction, by the names of its columns."""
-    nearest = prediction.nearest
+    nearest, error, advice = prediction.nearest, prediction.error_estimate, prediction.advice
+    lower, upper = error.similarity_interval if error else (None, None)
     return {
         "id": prediction.id,
         "file": prediction.file,
@@ -139,7 +153,14 @@ def summary_row(prediction: Prediction) -> dict[str, Any]:
         "refractive_index_589nm": prediction.sodium_index,
         "largest_visible_absorption_per_cm": prediction.visible_absorption,
         "nearest_training_materials": "; ".join(f"{one.id} ({one.formula})" for one in nearest),
-        "relative_distance": nearest[0].relative_distance if nearest else None,
+        "relative_distance": prediction.distance,
+        "expected_similarity": error.similarity if error else None,
+        "similarity_lower": lower,
+        "similarity_upper": upper,
+        "similarity_between_levels": advice.similarity if advice else None,
+        "needed_level": advice.level if advice else None,
+        "similarity_between_levels_error": advice.error if advice else None,
+        "advice": advice.sentence if advice else None,
         "warnings": "; ".join(prediction.warnings),
     }
 
@@ -179,16 +200,20 @@ def _write_each(
 
 def _write_material(folder: Path, prediction: Prediction, plots: bool) -> None:
     for level, spectrum in prediction.spectra.items():
-        spectrum.to_csv(folder / CSV_FOLDER / f"{prediction.id}_{level}.csv")
+        path = folder / CSV_FOLDER / f"{prediction.id}_{level}.csv"
+        write_csv(spectrum, path, csv_columns(prediction.bands.get(level, {})))
     if plots:
         from opalign.spectrum.plot import plot_spectrum
 
-        spectra = list(prediction.spectra.values())
+        # The first one is drawn with its band.
+        others = [one for one in prediction.spectra.values() if one.level != prediction.level]
+        spectra = [prediction.spectrum, *others]
         plot_spectrum(
             spectra,
             folder / PLOT_FOLDER / f"{prediction.id}.png",
             labels=[f"{one.level.upper()} · {one.broadening}" for one in spectra],
             title=_title(prediction),
+            bands=plotted(prediction.bands.get(prediction.level, {})),
         )
 
 
@@ -201,6 +226,7 @@ def _title(prediction: Prediction) -> str:
 def _schema(predictor: Predictor, levels: tuple[str, ...]) -> TableSchema:
     from opalign.dataset.schema import LevelInfo, ScalarInfo, TableSchema
 
+    calibration = predictor.checkpoint.calibration
     return TableSchema(
         grid=predictor.config.grid,
         levels={
@@ -216,6 +242,7 @@ def _schema(predictor: Predictor, levels: tuple[str, ...]) -> TableSchema:
             name: ScalarInfo(unit=unit, description=description)
             for name, (unit, description) in _SCALARS.items()
         },
+        lists={} if calibration is None else list_schema(levels, calibration.coverage),
         source=f"predicted by {predictor.name} with Opalign {opalign.__version__}",
     )
 
@@ -227,7 +254,7 @@ def _table_row(prediction: Prediction, summary: dict[str, Any]) -> dict[str, Any
         row[f"{level}_re_mean"] = spectrum.epsilon_real
         row[f"{level}_im_mean"] = spectrum.epsilon_imaginary
         row["provenance"] = spectrum.provenance
-    return row
+    return row | list_values(prediction.bands)
 
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> Path:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
     from opalign.model.nearest import Neighbor
+    from opalign.prediction.advice import LevelAdvice
+    from opalign.prediction.uncertainty import Bands, ErrorEstimate
     from opalign.spectrum.optical import OpticalSpectrum
 
 #: nm, the sodium D line, at which refractive indices are customarily stated.
@@ -45,6 +47,13 @@ class Prediction:
     nearest: tuple[Neighbor, ...]
     """Training materials, the nearest first."""
     warnings: tuple[str, ...] = field(default=())
+    bands: dict[str, Bands] = field(default_factory=dict)
+    """By level of theory: quantity → lower and upper bound, (n,) each, that hold 90 % of the
+    energies of a new material. Empty for a model that was not calibrated."""
+    error_estimates: dict[str, ErrorEstimate] = field(default_factory=dict)
+    """By level of theory: the expected error 1 − SC and its 90 % interval. Empty likewise."""
+    advice: LevelAdvice | None = None
+    """Which level of theory the material needs; None where nothing can be said."""
 
     @property
     def formula(self) -> str:
@@ -55,6 +64,16 @@ class Prediction:
     def spectrum(self) -> OpticalSpectrum:
         """The spectrum of the most complete level that was predicted."""
         return self.spectra[self.level]
+
+    @property
+    def error_estimate(self) -> ErrorEstimate | None:
+        """Expected error of :attr:`spectrum`; None for a model that was not calibrated."""
+        return self.error_estimates.get(self.level)
+
+    @property
+    def distance(self) -> float | None:
+        """Distance to the nearest training material, 1 being typical among those themselves."""
+        return self.nearest[0].relative_distance if self.nearest else None
 
     @property
     def onset_energy(self) -> float | None:

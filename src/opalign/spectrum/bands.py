@@ -33,9 +33,9 @@ QUANTITIES: Mapping[str, float] = {
 #: Names of the terms of the local scale.
 TERMS = ("spread", "height", "peak")
 
-#: eV, σ of the Gaussian average that "local" means: an edge or a peak predicted half an eV off
-#: makes errors where neither the prediction nor its spread is large.
-LOCAL_WIDTH = 0.3
+#: eV, σ of the Gaussian average that "local" means: an edge or a peak predicted half an eV off, as
+#: gaps are, makes errors where neither the prediction nor its spread is large.
+LOCAL_WIDTH = 0.6
 
 
 @dataclass(frozen=True)

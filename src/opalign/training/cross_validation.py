@@ -19,11 +19,14 @@ from opalign.files import sha256, write_text
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.training.baselines import as_level, baselines, composition_features
+from opalign.training.calibration_report import CalibrationReport, write_calibration
 from opalign.training.config import FoldSplit, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
 from opalign.training.crossvalidated import IRRELEVANT
 from opalign.training.data import open_tables
+from opalign.training.ensemble import average_predictions, expand, member_configs
 from opalign.training.metrics import per_material, summarize
+from opalign.training.out_of_fold import read_out_of_fold
 from opalign.training.predictions import PREDICTED_GAP
 from opalign.training.processes import Job, run_jobs
 from opalign.training.run import CONFIG_FILE, RESULT_FILE
@@ -50,6 +53,8 @@ class CrossValidation:
     per_material: pd.DataFrame
     predictions: dict[str, Path]
     """Method → table of out-of-fold predictions."""
+    calibrations: tuple[CalibrationReport, ...] = ()
+    """One a configuration, if asked for."""
 
 
 def cross_validate(
@@ -62,6 +67,8 @@ def cross_validate(
     processes: int = 2,
     validation_fraction: float = 0.1,
     broadenings: Sequence[Broadening] = DEFAULT_BROADENINGS,
+    members: int = 1,
+    calibrate: bool = False,
     console: Console | None = None,
 ) -> CrossValidation:
     """Train each configuration on each fold, predict what was left out, compare with baselines.
@@ -79,6 +86,11 @@ def cross_validate(
         them and takes the last epoch.
     broadenings
         At which all methods are scored. A method whose model is broader is left out there.
+    members
+        Networks per configuration and fold, with seeds counted up from the configuration's own.
+        Their mean is a method too, called ``…-ensemble``.
+    calibrate
+        Calibrate bands and error estimates of each configuration's ensemble.
 
     Raises
     ------
@@ -88,7 +100,8 @@ def cross_validate(
         Someone stopped it; the same call goes on from there.
     """
     out, console = Path(out), console or Console()
-    configs = {name: _with_table(config, table) for name, config in configs.items()}
+    methods = {name: _with_table(config, table) for name, config in configs.items()}
+    configs, ensembles = expand(methods, members)
     tables = open_tables(_common_tables(configs))
     ids = [material_id for t in tables for material_id in t.ids]
     formulas = [formula for t in tables for formula in t.formulas]
@@ -117,8 +130,21 @@ def cross_validate(
         name: _out_of_fold(out, name, [j for j in jobs if j.folder.parent.name == name])
         for name in configs
     }
+    for name, names in ensembles.items():
+        parts = [SpectraTable.open(predictions[member]) for member in names]
+        predictions[name] = average_predictions(out / f"predictions_{name}.parquet", parts)
+        configs[name] = configs[names[0]]
     frames = _score(configs, predictions, tables, splits, broadenings)
-    return _write(out, frames, predictions)
+    reports = []
+    for name, config in methods.items() if calibrate else ():
+        console.print(f"calibrating {name}")
+        folders = [out / "runs" / member for member in member_configs(name, config, members)]
+        checkpoints = [
+            [folder / f"fold_{number}" / "checkpoint" for folder in folders]
+            for number in range(1, folds + 1)
+        ]
+        reports.append(write_calibration(read_out_of_fold(checkpoints, tables), out, name))
+    return _write(out, frames, predictions, tuple(reports))
 
 
 def _with_table(config: TrainingConfig, table: str | os.PathLike[str] | None) -> TrainingConfig:
@@ -269,7 +295,10 @@ def _fold_baselines(
 
 
 def _write(
-    out: Path, frames: Sequence[pd.DataFrame], predictions: dict[str, Path]
+    out: Path,
+    frames: Sequence[pd.DataFrame],
+    predictions: dict[str, Path],
+    calibrations: tuple[CalibrationReport, ...],
 ) -> CrossValidation:
     per_row = pd.concat(frames, ignore_index=True)
     rows = [
@@ -282,7 +311,7 @@ def _write(
     write_text(out / "per_material.csv", per_row.to_csv(index=False))
     write_text(out / "summary.csv", summary.to_csv(index=False))
     write_text(out / "summary.md", summary_markdown(summary))
-    return CrossValidation(out, summary, per_row, predictions)
+    return CrossValidation(out, summary, per_row, predictions, calibrations)
 
 
 def _flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +61,15 @@ def to_frame(spectrum: OpticalSpectrum) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def write_csv(spectrum: OpticalSpectrum, path: str | os.PathLike[str]) -> Path:
-    """Write ``spectrum`` to ``path``, atomically; StorageError if that fails."""
+def write_csv(
+    spectrum: OpticalSpectrum,
+    path: str | os.PathLike[str],
+    more: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Write ``spectrum`` to ``path``, atomically; StorageError if that fails.
+
+    ``more`` are further columns, (n,) each, for other programs: they are not read back.
+    """
     header = {
         "material_id": spectrum.material_id,
         "level": spectrum.level,
@@ -72,7 +80,7 @@ def write_csv(spectrum: OpticalSpectrum, path: str | os.PathLike[str]) -> Path:
     }
     lines = ["# Optical spectrum, written by Opalign"]
     lines += [f"# {key} = {json.dumps(value)}" for key, value in header.items()]
-    table = to_frame(spectrum).to_csv(index=False, lineterminator="\n")
+    table = to_frame(spectrum).assign(**(more or {})).to_csv(index=False, lineterminator="\n")
     return write_text(path, "\n".join(lines) + "\n" + table)
 
 

@@ -1,0 +1,143 @@
+"""Which level of theory a material needs, said beside its spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opalign.errors import CheckpointError
+from opalign.model.checkpoint import Checkpoint, copy_model, load_checkpoint
+from opalign.model.config import ScalarHeadConfig
+from opalign.spectrum.levels import advice_sentence, needed_level, rungs
+from opalign.spectrum.similarity import similarity_coefficient
+
+if TYPE_CHECKING:
+    import torch
+    from pymatgen.core.structure import Structure
+
+#: Where an SC between levels comes from.
+FROM_MODEL, FROM_SPECTRA = "similarity model", "predicted spectra"
+
+
+@dataclass(frozen=True)
+class LevelAdvice:
+    """How much a costly level of theory changes a material's spectrum, and what follows."""
+
+    cheap: str
+    costly: str
+    similarity: float
+    """Predicted SC[costly; cheap] of Im ε."""
+    source: str
+    """``"similarity model"`` or ``"predicted spectra"``."""
+    error: float | None
+    """Cross-validated mean absolute error of :attr:`similarity`; None where it is not known."""
+    error_of_mean: float | None = None
+    """The same of taking the mean of the training materials for every material."""
+
+    @property
+    def better_than_mean(self) -> bool | None:
+        """Whether it says more than the mean of all materials does; None where not known."""
+        if self.error is None or self.error_of_mean is None:
+            return None
+        return self.error < self.error_of_mean
+
+    @property
+    def level(self) -> str:
+        """The level of theory that the material needs."""
+        return needed_level(self.similarity, self.cheap, self.costly)
+
+    @property
+    def sentence(self) -> str:
+        """The advice in words."""
+        return advice_sentence(self.similarity, self.cheap, self.costly)
+
+
+class LevelAdvisor:
+    """Advises with the similarity model inside a checkpoint, else with its two predicted spectra.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder ``advice`` holds no similarity model.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> None:
+        self.pair = rungs(checkpoint.config.levels)
+        self._places = {level: number for number, level in enumerate(checkpoint.config.levels)}
+        self._grid = checkpoint.config.grid
+        self._device, self._dtype = device, dtype
+        self._head: ScalarHeadConfig | None = None
+        calibrated = checkpoint.calibration and checkpoint.calibration.advice
+        self._error = calibrated.mean_absolute_error if calibrated else None
+        self._error_of_mean = calibrated.mean_predictor_error if calibrated else None
+        if checkpoint.advice is None:
+            return
+        model = load_checkpoint(checkpoint.advice)
+        if not isinstance(model.config.head, ScalarHeadConfig):
+            raise CheckpointError(
+                f"this model has a {model.config.head.kind} head and advises on no level",
+                where=str(checkpoint.advice),
+                expected="a model with model.head.kind: scalar",
+                cure="remove the folder, or put a model of `opalign ladder similarity` there",
+            )
+        self._head, self._graph = model.config.head, model.config.graph
+        self._element_table = model.config.encoder.element_table
+        self._model = copy_model(model.model, dtype).to(device).eval()
+        self._error = _figure(model, "mean_absolute_error")
+        self._error_of_mean = _figure(model, "mean_predictor_error")
+
+    def of_batch(
+        self, structures: Sequence[Structure], output: Mapping[str, Any]
+    ) -> list[LevelAdvice | None]:
+        """Advice for the structures of a batch; None where nothing can be said."""
+        if self._head is not None:
+            return [self._from_model(structure, self._head) for structure in structures]
+        if self.pair is None or "epsilon_imaginary" not in output:
+            return [None] * len(structures)
+        cheap, costly = self.pair
+        imaginary = output["epsilon_imaginary"].cpu().numpy().astype(np.float64)
+        low, high = (imaginary[:, self._places[level]] for level in self.pair)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.asarray(similarity_coefficient(low, high, self._grid))
+        return [
+            LevelAdvice(
+                cheap, costly, float(value), FROM_SPECTRA, self._error, self._error_of_mean
+            )
+            if np.isfinite(value)
+            else None
+            for value in found
+        ]
+
+    def _from_model(self, structure: Structure, head: ScalarHeadConfig) -> LevelAdvice | None:
+        """One structure at a time: graphs of another model need not fit the memory of a batch."""
+        import torch
+
+        from opalign.crystal.graph import build_graph, collate
+        from opalign.errors import StructureError
+        from opalign.prediction.applicability import require_describable
+
+        try:
+            require_describable(structure.atomic_numbers, self._element_table, "structure")
+        except StructureError:
+            return None
+        tensors = collate([build_graph(structure, self._graph)], dtype=self._dtype)
+        batch = {name: value.to(self._device) for name, value in tensors.items()}
+        with torch.inference_mode():
+            value = float(self._model(batch)[head.name][0])
+        if not np.isfinite(value):
+            return None
+        return LevelAdvice(
+            head.cheap, head.costly, value, FROM_MODEL, self._error, self._error_of_mean
+        )
+
+
+def _figure(checkpoint: Checkpoint, name: str) -> float | None:
+    """Return a cross-validated figure of a similarity model, wherever in its metrics it stands."""
+    for place in (checkpoint.metrics.get("cross_validation"), checkpoint.metrics):
+        found = place.get(name) if isinstance(place, dict) else None
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            return float(found)
+    return None
