@@ -28,14 +28,21 @@ def test_methods_are_named_after_their_files(configs, tmp_path, monkeypatch):
     def cross_validate(methods, table, out, **options):
         seen.update(options, methods=methods, table=table)
         (out / "summary.md").write_text("| method |\n", encoding="utf-8")
-        return SimpleNamespace(predictions={})
+        report = out / "uncertainty_alignn.md"
+        report.write_text("# Uncertainty\n", encoding="utf-8")
+        calibrations = (SimpleNamespace(files=(out / "calibration_alignn.json", report)),)
+        return SimpleNamespace(predictions={}, calibrations=calibrations)
 
     monkeypatch.setattr(module, "cross_validate", cross_validate)
     arguments = [*configs[:2], "--out", str(tmp_path), "--folds", "3", "--validation", "0"]
+    arguments += ["--members", "4", "--calibrate"]
     result = runner.invoke(app, ["crossvalidate", *arguments])
     assert result.exit_code == 0, result.output
     assert list(seen["methods"]) == ["alignn", "optimate"]
     assert seen["folds"] == 3
+    assert (seen["members"], seen["calibrate"]) == (4, True)
+    assert "# Uncertainty" in result.output
+    assert "calibration_alignn.json" in result.output
     assert seen["validation_fraction"] == 0.0
     assert seen["broadenings"] == (Broadening("gaussian", 0.1), Broadening("gaussian", 0.3))
     assert "| method |" in result.output

@@ -246,6 +246,17 @@ def test_a_full_disk(predict, tmp_path, monkeypatch):
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
+def test_advice_in_words_and_no_bands_said_once(predict, tmp_path):
+    ase.io.write(tmp_path / "d.extxyz", [MGO, CAO])
+    result = predict(tmp_path, "--out", tmp_path / "out")
+    assert result.stdout.count("gives no bands") == 1
+    assert result.stdout.count("differ by") == 2
+    for row in read_rows(tmp_path / "out" / "summary.csv"):
+        assert row["expected_similarity"] == ""
+        assert row["needed_level"] in ("ipa", "rpa")
+        assert f"{row['id']}: {row['advice']} (SC " in result.stdout
+
+
 def test_a_folder_of_two_hundred(predict, tmp_path):
     random = np.random.default_rng(0)
     (tmp_path / "many").mkdir()

@@ -83,3 +83,32 @@ def test_ctrl_c_says_how_to_go_on(config, tmp_path, monkeypatch):
     result = runner.invoke(app, ["train", str(config), "--out", str(tmp_path / "run")])
     assert result.exit_code == 130
     assert "--resume" in result.output
+
+
+def test_an_ensemble_is_trained_and_resumed_by_the_same_command(config, tmp_path, monkeypatch):
+    import opalign.training.ensemble_run as ensemble_run
+
+    out, seen = tmp_path / "run", {}
+
+    def train_ensemble(description, out, **options):
+        seen.update(options, description=description)
+        (out / ensemble_run.ENSEMBLE_FILE).parent.mkdir(exist_ok=True)
+        (out / ensemble_run.ENSEMBLE_FILE).write_text('{"members": 5}')
+        return ensemble_run.RunResult(out, {})
+
+    monkeypatch.setattr(ensemble_run, "train_ensemble", train_ensemble)
+    arguments = ["train", str(config), "--out", str(out), "--members", "5", "--processes", "1"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert (seen["members"], seen["processes"], seen["resume"]) == (5, 1, False)
+    assert f"{out / 'members'}/" in result.output
+    result = runner.invoke(app, ["train", "--out", str(out), "--resume"])
+    assert result.exit_code == 0, result.output
+    assert (seen["members"], seen["resume"], seen["description"]) == (None, True, None)
+
+
+def test_advice_goes_along_with_an_ensemble_alone(config, tmp_path):
+    arguments = ["train", str(config), "--out", str(tmp_path / "run"), "--advice", str(tmp_path)]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "add --members" in result.output

@@ -12,6 +12,7 @@ from opalign.spectrum.bands import (
     band,
     fit_scale,
     quantity_of,
+    rising,
     scale_terms,
 )
 from opalign.spectrum.grid import EnergyGrid
@@ -46,7 +47,7 @@ def test_a_band_holds_its_prediction_and_no_negative_absorption(each, a, b, c, q
     prediction = each.mean(axis=0)
     scale = LocalScale(a, b, c)(scale_terms(prediction, each, grid))
     assert (scale >= 0.0).all()
-    lower, upper = band("epsilon_imaginary", prediction, scale, quantile)
+    lower, upper = band("epsilon_imaginary", prediction, quantile * scale)
     assert (lower >= 0.0).all()
     assert (lower <= prediction).all()
     assert (prediction <= upper).all()
@@ -54,9 +55,13 @@ def test_a_band_holds_its_prediction_and_no_negative_absorption(each, a, b, c, q
 
 def test_members_that_agree_have_no_spread():
     each = np.tile(lorentz(7.0).imag, (3, 1))
-    spread, height, peak = scale_terms(each[0], each, GRID)
+    spread, height, surroundings = scale_terms(each[0], each, GRID)
     np.testing.assert_allclose(spread, 0.0, atol=1e-12)
-    assert height.max() == peak[0] == peak[-1]
+    assert (surroundings > 0.0).all()
+    # Wider than local: more far from the peak, less on it.
+    top = height.argmax()
+    assert surroundings[top] < height[top]
+    assert (surroundings > height)[E < 3.0].all()
 
 
 def test_spread_is_the_standard_deviation_of_the_members():
@@ -72,7 +77,7 @@ def test_the_scale_reaches_beside_a_peak():
     _, height, _ = scale_terms(peak, peak[None], GRID)
     aside = np.argmin(np.abs(E - 10.0 - LOCAL_WIDTH))
     assert height[aside] > 0.1 * height.max()
-    assert height[np.argmin(np.abs(E - 12.0))] < 1e-3 * height.max()
+    assert height[np.argmin(np.abs(E - 14.0))] < 1e-3 * height.max()
 
 
 def test_planted_weights_are_found():
@@ -88,14 +93,14 @@ def test_planted_weights_are_found():
     found = fit_scale(terms, errors)
     assert found.spread == pytest.approx(0.7, abs=0.03)
     assert found.height == pytest.approx(0.2, abs=0.03)
-    assert found.peak == pytest.approx(0.05, abs=0.03)
+    assert found.surroundings == pytest.approx(0.05, abs=0.03)
 
 
 def test_weights_are_never_negative_nor_the_scale_zero():
     term = np.stack([np.linspace(1, 0, 50), np.linspace(0, 1, 50), np.ones(50)])
     found = fit_scale([term] * 3, [np.linspace(0, 1, 50)] * 3)
     assert min(found.spread, found.height) >= 0.0
-    assert found.peak > 0.0
+    assert found.surroundings > 0.0
 
 
 def test_every_material_counts_alike():
@@ -104,4 +109,15 @@ def test_every_material_counts_alike():
     weak, strong = [term] * 9, [1000.0 * term]
     errors = [0.1 * term[1]] * 9 + [0.9 * 1000.0 * term[1]]
     found = fit_scale(weak + strong, errors)
-    assert found.height + found.peak == pytest.approx(0.18, abs=0.02)
+    assert found.height + found.surroundings == pytest.approx(0.18, abs=0.02)
+
+
+def test_the_rise_ends_at_half_of_the_highest_peak():
+    first, second = (np.exp(-0.5 * ((E - center) / 0.7) ** 2) for center in (5.0, 12.0))
+    weak, strong = 0.3 * first + second, 0.8 * first + second
+    for values, center in ((weak, 12.0), (strong, 5.0)):
+        mask = rising(scale_terms(values, values[None], GRID))
+        end = E[np.flatnonzero(mask)[-1]]
+        assert center - 2.0 < end < center
+        assert mask[end >= E].all()
+        assert not mask[end < E].any()

@@ -140,7 +140,7 @@ def test_advice_is_measured_against_the_mean(data, calibrated):
 def test_one_member_can_be_calibrated_too():
     calibration, _ = calibrate(made_up(members=1))
     assert calibration.members == 1
-    assert calibration.levels["rpa"].bands["epsilon_imaginary"].spread == 0.0
+    assert calibration.levels["rpa"].bands["epsilon_imaginary"].rest.spread == 0.0
 
 
 def test_what_is_written_reads_back(data, tmp_path):
@@ -183,7 +183,7 @@ def test_numbers_that_make_no_band(calibrated, tmp_path, value):
     band = calibrated[0].levels["rpa"].bands["epsilon_imaginary"]
     text = calibrated[0].model_dump_json()
     path = tmp_path / "calibration.json"
-    path.write_text(text.replace(f'"quantile":{band.quantile!r}', f'"quantile":{value}'))
+    path.write_text(text.replace(f'"quantile":{band.rest.quantile!r}', f'"quantile":{value}'))
     assert path.read_text() != text
     with pytest.raises(CheckpointError, match="quantile"):
         read_calibration(path, LEVELS)

@@ -20,6 +20,22 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that stands in the folder.")
     ] = False,
+    members: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Train an ensemble of so many networks.", show_default="one network"
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Members of an ensemble trained side by side.")
+    ] = 2,
+    advice: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint of a similarity model, to go along with an ensemble.",
+            show_default=False,
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,12 +57,29 @@ def train(
             cure="start a new run in another folder",
         )
     from opalign.training.config_file import read_config
+    from opalign.training.ensemble_run import is_ensemble, train_ensemble
     from opalign.training.run import train as run_training
 
     description = None if config is None else read_config(config, settings or ())
     console = output_console()
+    ensemble = members is not None or (resume and is_ensemble(out))
+    if advice is not None and not ensemble:
+        raise ConfigurationError(
+            "--advice goes along with an ensemble", cure="add --members, or leave it out"
+        )
     try:
-        result = run_training(description, out, resume=resume, console=console)
+        if ensemble:
+            result = train_ensemble(
+                description,
+                out,
+                members=members,
+                processes=processes,
+                resume=resume,
+                advice=advice,
+                console=console,
+            )
+        else:
+            result = run_training(description, out, resume=resume, console=console)
     except KeyboardInterrupt:
         message_console().print(
             f"Interrupted. What was reached is kept; continue with\n"
@@ -62,10 +95,13 @@ def train(
         for part in ("validation", "test")
         if result.predictions(part).is_file()
     ]
-    lines += [
-        f"{out / 'state' / 'history.csv'}  the learning curve",
-        f"{out / 'logs'}/  the same for tensorboard --logdir",
-    ]
+    if ensemble:
+        lines.append(f"{out / 'members'}/  the runs of the members")
+    else:
+        lines += [
+            f"{out / 'state' / 'history.csv'}  the learning curve",
+            f"{out / 'logs'}/  the same for tensorboard --logdir",
+        ]
     console.print("Written:", *(f"  {line}" for line in lines), sep="\n", markup=False)
     console.print(
         "Next:",

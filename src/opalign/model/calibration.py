@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from opalign.errors import CheckpointError
 from opalign.model.familiarity import INGREDIENTS
-from opalign.spectrum.bands import QUANTITIES, LocalScale
+from opalign.spectrum.bands import QUANTITIES, LocalScale, rising
 
 Array = NDArray[np.float64]
 
@@ -26,18 +26,32 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class BandCalibration(_Frozen):
-    """Bands of one quantity: prediction ± quantile · s(E), s of :mod:`~opalign.spectrum.bands`."""
+class RegionCalibration(_Frozen):
+    """Half a band's width, quantile · s(E), s as :class:`~opalign.spectrum.bands.LocalScale`."""
 
     spread: float = Field(ge=0.0)
     height: float = Field(ge=0.0)
-    peak: float = Field(gt=0.0)
+    surroundings: float = Field(gt=0.0)
     quantile: float = Field(gt=0.0)
 
-    @property
-    def scale(self) -> LocalScale:
-        """The local scale."""
-        return LocalScale(self.spread, self.height, self.peak)
+    def width(self, terms: Array) -> Array:
+        """Evaluate for the terms of :mod:`opalign.spectrum.bands`, (..., 3, n) → (..., n)."""
+        return self.quantile * LocalScale(self.spread, self.height, self.surroundings)(terms)
+
+
+class BandCalibration(_Frozen):
+    """Bands of one quantity, on the rise to the first strong absorption and everywhere else."""
+
+    rise: RegionCalibration | None = None
+    """None where too few materials have such a rise: :attr:`rest` is then for all energies."""
+    rest: RegionCalibration
+
+    def width(self, terms: Array) -> Array:
+        """Return half the width of the band, (..., 3, n) → (..., n)."""
+        width = self.rest.width(terms)
+        if self.rise is None:
+            return width
+        return np.where(rising(terms), self.rise.width(terms), width)
 
 
 class ErrorCalibration(_Frozen):

@@ -103,9 +103,7 @@ class LevelAdvisor:
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.asarray(similarity_coefficient(low, high, self._grid))
         return [
-            LevelAdvice(
-                cheap, costly, float(value), FROM_SPECTRA, self._error, self._error_of_mean
-            )
+            LevelAdvice(cheap, costly, float(value), FROM_SPECTRA, self._error, self._error_of_mean)
             if np.isfinite(value)
             else None
             for value in found

@@ -5,6 +5,10 @@ number that conformal prediction gives (:mod:`opalign.spectrum.conformal`), make
 locally weighted conformal prediction (Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018), §5.2;
 conformalised quantile regression, Romano, Patterson and Candès, NeurIPS 2019, has the same idea for
 quantiles). Whatever s is, the promise holds; a good s makes the bands narrow.
+
+The rise to the first strong absorption has s and q of its own (Mondrian conformal prediction, Vovk
+et al. 2005, §4.5): there the error is that of the gap, and one q for all energies would promise on
+the average what it does not keep at the edge.
 """
 
 from __future__ import annotations
@@ -31,28 +35,35 @@ QUANTITIES: Mapping[str, float] = {
 }
 
 #: Names of the terms of the local scale.
-TERMS = ("spread", "height", "peak")
+TERMS = ("spread", "height", "surroundings")
 
 #: eV, σ of the Gaussian average that "local" means: an edge or a peak predicted half an eV off, as
 #: gaps are, makes errors where neither the prediction nor its spread is large.
 LOCAL_WIDTH = 0.6
+#: eV, of the wider average that is the surroundings: how far beside an edge another may be.
+WIDE_WIDTH = 1.0
+#: Share of the largest value that is added to the surroundings, so that s is nowhere zero.
+FLOOR = 2e-3
+#: The rise ends where the prediction, averaged locally, first exceeds this share of its maximum.
+RISE = 0.5
 
 
 @dataclass(frozen=True)
 class LocalScale:
-    """s(E) = spread · σ(E) + height · h(E) + peak · max h, with weights of at least zero.
+    """s(E) = spread · σ(E) + height · h(E) + surroundings · w(E), with weights of at least zero.
 
     σ is the standard deviation over the members of an ensemble and h the size of the prediction,
-    both averaged locally (root mean square, Gaussian of :data:`LOCAL_WIDTH`).
+    both averaged locally (root mean square, Gaussian of :data:`LOCAL_WIDTH`); w is the size of the
+    prediction averaged more widely (:data:`WIDE_WIDTH`).
     """
 
     spread: float
     height: float
-    peak: float
+    surroundings: float
 
     def __call__(self, terms: Array) -> Array:
         """Evaluate for :func:`scale_terms`, (..., 3, n) → (..., n)."""
-        weights = np.array([self.spread, self.height, self.peak])
+        weights = np.array([self.spread, self.height, self.surroundings])
         return np.einsum("t,...tn->...n", weights, terms)
 
 
@@ -71,7 +82,7 @@ def quantity_of(name: str, real: ArrayLike, imaginary: ArrayLike, grid: EnergyGr
 
 
 def scale_terms(prediction: ArrayLike, members: ArrayLike, grid: EnergyGrid) -> Array:
-    """Return what the local scale is made of: σ(E), h(E) and max h, (..., 3, n).
+    """Return what the local scale is made of: σ(E), h(E) and w(E), (..., 3, n).
 
     Parameters
     ----------
@@ -84,9 +95,19 @@ def scale_terms(prediction: ArrayLike, members: ArrayLike, grid: EnergyGrid) -> 
     each = np.asarray(members, dtype=np.float64)
     count = each.shape[-2]
     variance = ((each - center[..., None, :]) ** 2).sum(axis=-2) / max(count - 1, 1)
-    spread, height = (_local_root(square, grid) for square in (variance, center**2))
-    peak = np.broadcast_to(height.max(axis=-1, keepdims=True), height.shape)
-    return np.stack([spread, height, peak], axis=-2)
+    spread, height = (_root(square, grid, LOCAL_WIDTH) for square in (variance, center**2))
+    wide = _root(center**2, grid, WIDE_WIDTH) + FLOOR * height.max(axis=-1, keepdims=True)
+    return np.stack([spread, height, wide], axis=-2)
+
+
+def rising(terms: Array) -> NDArray[np.bool_]:
+    """Where the prediction is on its rise to the first strong absorption, (..., 3, n) → (..., n).
+
+    It is known from the prediction alone, as it has to be for new materials.
+    """
+    height = terms[..., 1, :]
+    high = height > RISE * height.max(axis=-1, keepdims=True)
+    return np.asarray(np.cumsum(high, axis=-1) == 0)
 
 
 def fit_scale(terms: Sequence[Array], errors: Sequence[Array]) -> LocalScale:
@@ -96,12 +117,12 @@ def fit_scale(terms: Sequence[Array], errors: Sequence[Array]) -> LocalScale:
     ----------
     terms, errors
         One entry per material: (3, p) terms and (p,) absolute errors at its points. Every material
-        counts alike: it is scaled by its own largest h.
+        counts alike: it is scaled by its own largest w.
 
     Notes
     -----
     Least squares of |error| estimate its mean given the terms, which is the scale of locally
-    weighted conformal prediction. A small share of the peak is always kept, so that s is nowhere
+    weighted conformal prediction. A little of the surroundings is always kept, so that s is nowhere
     zero.
     """
     from scipy.optimize import nnls
@@ -113,20 +134,18 @@ def fit_scale(terms: Sequence[Array], errors: Sequence[Array]) -> LocalScale:
         rows.append(term.T * weight)
         targets.append(np.asarray(error) * weight)
     found, _ = nnls(np.concatenate(rows), np.concatenate(targets))
-    spread, height, peak = (float(value) for value in found)
-    return LocalScale(spread, height, max(peak, 1e-3))
+    spread, height, surroundings = (float(value) for value in found)
+    return LocalScale(spread, height, max(surroundings, 1e-3))
 
 
-def band(
-    quantity: str, prediction: ArrayLike, scale: ArrayLike, quantile: float
-) -> tuple[Array, Array]:
-    """Return lower and upper bound, prediction ∓ quantile · scale, not below what can be."""
-    center, width = np.asarray(prediction, dtype=np.float64), quantile * np.asarray(scale)
-    return np.maximum(center - width, QUANTITIES[quantity]), center + width
+def band(quantity: str, prediction: ArrayLike, width: ArrayLike) -> tuple[Array, Array]:
+    """Return lower and upper bound, prediction ∓ width, not below what can be."""
+    center = np.asarray(prediction, dtype=np.float64)
+    return np.maximum(center - np.asarray(width), QUANTITIES[quantity]), center + np.asarray(width)
 
 
-def _local_root(square: Array, grid: EnergyGrid) -> Array:
+def _root(square: Array, grid: EnergyGrid, width: float) -> Array:
     from scipy.ndimage import gaussian_filter1d
 
-    averaged = gaussian_filter1d(square, LOCAL_WIDTH / grid.step, axis=-1, mode="nearest")
+    averaged = gaussian_filter1d(square, width / grid.step, axis=-1, mode="nearest")
     return np.asarray(np.sqrt(np.maximum(averaged, 0.0)))

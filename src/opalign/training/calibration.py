@@ -29,6 +29,7 @@ from opalign.model.calibration import (
     ErrorCalibration,
     LevelCalibration,
     Measured,
+    RegionCalibration,
     finite_or_none,
 )
 from opalign.spectrum.bands import (
@@ -37,6 +38,7 @@ from opalign.spectrum.bands import (
     band,
     fit_scale,
     quantity_of,
+    rising,
     scale_terms,
 )
 from opalign.spectrum.conformal import (
@@ -57,6 +59,7 @@ COVERAGE = 0.9
 RIDGE = 0.1
 #: Least error, 1 − SC: below it the logarithm would be about rounding.
 LEAST_ERROR = 1e-3
+EXPECTED = "at least {} outside the fold that is tested"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,23 +96,17 @@ def fit_band(
     prepared: Prepared, folds: NDArray[np.int64], rows: NDArray[np.int64], level: float = COVERAGE
 ) -> BandCalibration:
     """Calibrate the band of one quantity on the chosen rows."""
-    scores = []
-    for fold in np.unique(folds[rows]):
-        # With one fold alone there is no other to fit the scale on.
-        others = rows[folds[rows] != fold]
-        scale = _fit_scale(prepared, others if len(others) else rows)
-        scores += [
-            _error(prepared, row) / scale(prepared.terms[row])[prepared.inside[row]]
-            for row in rows[folds[rows] == fold]
-        ]
-    quantile = _finite(conformal_quantile(scores, level), len(rows), level)
-    scale = _fit_scale(prepared, rows)
-    return BandCalibration(
-        spread=scale.spread,
-        height=scale.height,
-        peak=scale.peak,
-        quantile=max(quantile, np.finfo(float).tiny),
-    )
+    rise = rising(prepared.terms)
+    on_rise = _fit_region(prepared, prepared.inside & rise, folds, rows, level)
+    elsewhere = prepared.inside & ~rise if on_rise is not None else prepared.inside
+    rest = _fit_region(prepared, elsewhere, folds, rows, level)
+    if rest is None:
+        raise ConfigurationError(
+            f"{len(rows)} materials are too few to calibrate for a coverage of {level:.3g}",
+            expected=EXPECTED.format(_least(level)),
+            cure="cross-validate on more materials",
+        )
+    return BandCalibration(rise=on_rise, rest=rest)
 
 
 def fit_error(
@@ -170,9 +167,8 @@ def held_out(data: OutOfFold, level: str, prepared: Prepared, target: float = CO
     for fold in np.unique(data.folds):
         test, rest = (np.flatnonzero(mask) for mask in (data.folds == fold, data.folds != fold))
         found = fit_band(prepared, data.folds, rest, target)
-        scale = found.scale(prepared.terms[test])
         lower[test], upper[test] = band(
-            "epsilon_imaginary", prepared.prediction[test], scale, found.quantile
+            "epsilon_imaginary", prepared.prediction[test], found.width(prepared.terms[test])
         )
         model = fit_error(data.ingredients[rest, place], errors[rest], data.folds[rest], target)
         expected[test] = model.expected(data.ingredients[test, place])
@@ -243,15 +239,44 @@ def calibrate_advice(data: OutOfFold) -> AdviceCalibration | None:
     )
 
 
-def _fit_scale(prepared: Prepared, rows: NDArray[np.int64]) -> LocalScale:
-    terms = [prepared.terms[row][:, prepared.inside[row]] for row in rows]
-    return fit_scale(terms, [_error(prepared, row) for row in rows])
+def _fit_region(
+    prepared: Prepared,
+    mask: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    level: float,
+) -> RegionCalibration | None:
+    """Calibrate on the points of a mask (rows, n); None where too few materials have any."""
+    rows = rows[mask[rows].any(axis=1)]
+    if not len(rows):
+        return None
+    errors = np.abs(prepared.prediction - prepared.truth)
 
+    def fitted(chosen: NDArray[np.int64]) -> LocalScale:
+        return fit_scale(
+            [prepared.terms[row][:, mask[row]] for row in chosen],
+            [errors[row][mask[row]] for row in chosen],
+        )
 
-def _error(prepared: Prepared, row: int) -> Array:
-    """|prediction − truth| at the points of a row that count, (p,)."""
-    difference = prepared.prediction[row] - prepared.truth[row]
-    return np.asarray(np.abs(difference)[prepared.inside[row]])
+    scores = []
+    for fold in np.unique(folds[rows]):
+        # With one fold alone there is no other to fit the scale on.
+        others = rows[folds[rows] != fold]
+        scale = fitted(others if len(others) else rows)
+        scores += [
+            errors[row][mask[row]] / scale(prepared.terms[row][:, mask[row]])
+            for row in rows[folds[rows] == fold]
+        ]
+    quantile = conformal_quantile(scores, level)
+    if not np.isfinite(quantile):
+        return None
+    scale = fitted(rows)
+    return RegionCalibration(
+        spread=scale.spread,
+        height=scale.height,
+        surroundings=scale.surroundings,
+        quantile=max(quantile, np.finfo(float).tiny),
+    )
 
 
 def _regress(ingredients: Array, logarithms: Array) -> ErrorCalibration:
@@ -276,12 +301,16 @@ def _regress(ingredients: Array, logarithms: Array) -> ErrorCalibration:
     )
 
 
+def _least(level: float) -> int:
+    """Fewest groups for which the quantile of this level is finite."""
+    return int(np.ceil(level / (1.0 - level) - 1e-9))
+
+
 def _finite(value: float, materials: int, level: float) -> float:
     if np.isfinite(value):
         return value
     raise ConfigurationError(
         f"{materials} materials are too few to calibrate for a coverage of {level:.3g}",
-        expected=f"at least {int(np.ceil(level / (1.0 - level) - 1e-9))} outside the fold that is "
-        "tested",
+        expected=EXPECTED.format(_least(level)),
         cure="cross-validate on more materials",
     )

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 from numpy.typing import NDArray
 
 from opalign.files import atomic_path, write_text
@@ -221,9 +222,13 @@ def _draw(
     )
     middle.plot(ends, ends, color="0.6", lw=1, zorder=1)
     middle.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    for axis in (middle.xaxis, middle.yaxis):
+        axis.set_major_locator(FixedLocator([0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0]))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_locator(NullLocator())
     middle.set_xlabel("expected 1 − SC")
     middle.set_ylabel("true 1 − SC")
-    middle.legend(frameon=False, loc="upper left", fontsize=8)
+    middle.legend(loc="upper left", fontsize=8, framealpha=0.9, edgecolor="none")
     right.axhline(0.9, color="0.6", lw=1)
     right.set(xlim=(data.grid.start, data.grid.stop), ylim=(0.4, 1.0))
     right.set_xlabel("photon energy / eV")
@@ -245,8 +250,8 @@ def _scatter(axis: Axes, found: HeldOut, color: str, level: str) -> None:
         ms=3.5,
         color=color,
         ecolor=color,
-        elinewidth=0.4,
-        alpha=0.7,
+        elinewidth=0.3,
+        alpha=0.6,
         label=f"{level.upper()}, ρ = {correlation:.2f}",
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from opalign.dataset.split import Split
 from opalign.dataset.table import SpectraTable
-from opalign.model.ensemble import Network
+from opalign.model.calibration import Calibration
+from opalign.model.ensemble import Network, members_of
 from opalign.training.config import TrainingConfig
 
 LIMITS = """\
@@ -28,15 +29,19 @@ def model_card(
     metrics: dict[str, Any],
     pretraining_table: SpectraTable | None = None,
     further: Sequence[SpectraTable] = (),
+    calibration: Calibration | None = None,
 ) -> str:
     """Markdown text of the card, ``README.md`` of a checkpoint."""
     model = network.config
     parameters = sum(parameter.numel() for parameter in network.parameters())
+    members = len(members_of(network))
+    of_several = f"ensemble of {members} networks; " if members > 1 else ""
     lines = [
         f"# Optical spectra of crystals, level {', '.join(model.levels)}",
         "",
-        f"A graph network ({model.encoder.architecture}, {model.head.kind} head, {parameters:,} "
-        "weights) that predicts optical spectra from crystal structures. Trained with Opalign.",
+        f"A graph network ({of_several}{model.encoder.architecture}, {model.head.kind} head, "
+        f"{parameters:,} weights) that predicts optical spectra from crystal structures. Trained "
+        "with Opalign.",
         "",
         "## Data",
         "",
@@ -63,8 +68,43 @@ def model_card(
     ]
     if config.initial is not None:
         lines.append(f"- Started from the weights of {config.initial.checkpoint.name}.")
-    lines += ["", "## Figures", "", *_figures(metrics), "", "## Limits", "", LIMITS]
+    lines += ["", "## Figures", "", *_figures(metrics)]
+    lines += ["", "## Uncertainty", "", *_uncertainty(calibration)]
+    lines += ["", "## Limits", "", LIMITS]
     return "\n".join(lines)
+
+
+def _uncertainty(calibration: Calibration | None) -> list[str]:
+    if calibration is None:
+        return ["Not calibrated: the model predicts without bands."]
+    lines = [
+        f"Bands of {calibration.coverage:.0%} by conformal prediction from the out-of-fold errors "
+        f"of {calibration.materials}",
+        f"materials ({calibration.folds} folds by formula, {calibration.members} networks each). "
+        "What follows was measured on folds",
+        "that the bands were not made from, where prediction or reference exceeds 1 % of its "
+        "maximum.",
+        "",
+        "| level | coverage | width of the band / height of the reference | errors inside their "
+        "interval | rank correlation of expected and true error |",
+        "|---|---|---|---|---|",
+    ]
+    for level, found in calibration.levels.items():
+        measured = found.measured
+        lines.append(
+            f"| {level} | {measured.coverage:.3f} | {measured.sharpness:.2f} "
+            f"| {measured.error_coverage:.3f} | {_number(measured.rank_correlation)} |"
+        )
+    advice = calibration.advice
+    if advice is not None:
+        lines += [
+            "",
+            f"SC[{advice.costly}; {advice.cheap}] of the two predicted spectra, from which the "
+            f"level of theory is advised: mean",
+            f"absolute error {advice.mean_absolute_error:.3f}; taking the mean for every material: "
+            f"{advice.mean_predictor_error:.3f}.",
+        ]
+    return lines
 
 
 def _source(table: SpectraTable, use: str) -> list[str]:

@@ -20,6 +20,7 @@ from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.training.baselines import as_level, baselines, composition_features
 from opalign.training.calibration_report import CalibrationReport, write_calibration
+from opalign.training.conclusion import RESULT_FILE
 from opalign.training.config import FoldSplit, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
 from opalign.training.crossvalidated import IRRELEVANT
@@ -29,7 +30,7 @@ from opalign.training.metrics import per_material, summarize
 from opalign.training.out_of_fold import read_out_of_fold
 from opalign.training.predictions import PREDICTED_GAP
 from opalign.training.processes import Job, run_jobs
-from opalign.training.run import CONFIG_FILE, RESULT_FILE
+from opalign.training.run import CONFIG_FILE
 from opalign.training.spectra import SpectraSet, join, read_spectra
 
 PLAN_FILE = "plan.json"

@@ -38,8 +38,12 @@ IRRELEVANT = (
 )
 
 
-def read_figures(reported: CrossValidatedConfig, config: TrainingConfig) -> list[dict[str, Any]]:
+def read_figures(
+    reported: CrossValidatedConfig, config: TrainingConfig, scored_as: str | None = None
+) -> list[dict[str, Any]]:
     """Return one entry per level and broadening of the method's out-of-fold figures.
+
+    Those of the method itself, or of the mean of its members, which is scored under another name.
 
     Raises
     ------
@@ -68,10 +72,11 @@ def read_figures(reported: CrossValidatedConfig, config: TrainingConfig) -> list
             where=str(folder),
             cure="cross-validate this configuration, or leave out cross_validated",
         )
-    rows = summary[summary["method"] == reported.method]
+    scored_as = scored_as or reported.method
+    rows = summary[summary["method"] == scored_as]
     if rows.empty:
         raise ConfigurationError(
-            f"the summary has no figures of a method {reported.method!r}",
+            f"the summary has no figures of a method {scored_as!r}",
             where=str(folder),
             cure="run `opalign crossvalidate` with this configuration to its end",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,11 @@ from safetensors.torch import load_file, save
 from opalign.dataset.split import PARTS, Split
 from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError, DatasetError, OpalignError
-from opalign.files import atomic_path, sha256, write_text
-from opalign.model.checkpoint import save_checkpoint
+from opalign.files import atomic_path
 from opalign.model.config import ModelConfig
-from opalign.model.manifest import plain
 from opalign.model.network import SpectrumModel
-from opalign.model.reference import Reference
-from opalign.training.card import model_card
 from opalign.training.components import fit_components
+from opalign.training.conclusion import RESULT_FILE, RunResult, conclude
 from opalign.training.config import PretrainingConfig, TrainingConfig
 from opalign.training.config_file import differing_keys, read_config, write_config
 from opalign.training.crossvalidated import read_figures
@@ -35,36 +31,13 @@ from opalign.training.data import (
     open_tables,
     training_grid,
 )
-from opalign.training.evaluate import compare
-from opalign.training.further import open_further, with_further
+from opalign.training.further import with_further
 from opalign.training.initial import load_initial
 from opalign.training.losses import TrainingLoss, training_loss
-from opalign.training.predictions import predict_materials, write_predictions
-from opalign.training.stage import StageResult, fit_stage
+from opalign.training.stage import fit_stage
 
 CONFIG_FILE = "config.yaml"
 SPLIT_FILE = "split.json"
-RESULT_FILE = "result.json"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run wrote."""
-
-    folder: Path
-    metrics: dict[str, Any]
-    """``validation`` and ``test``: level → summary as of :mod:`opalign.training.metrics`."""
-    was_finished: bool = False
-    """The folder held a finished run, and nothing was done."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """Folder of the best weights by validation loss."""
-        return self.folder / "checkpoint"
-
-    def predictions(self, part: str) -> Path:
-        """Table of predictions for ``"validation"`` or ``"test"``; absent if that part is empty."""
-        return self.folder / f"predictions_{part}.parquet"
 
 
 def train(
@@ -96,9 +69,9 @@ def train(
     out = Path(out)
     console = console or Console()
     begun = (out / CONFIG_FILE).is_file()
-    config = _claim(config, out, resume)
+    config = claim(config, out, resume)
     if (out / RESULT_FILE).is_file():
-        return RunResult(out, _read_result(out / RESULT_FILE), was_finished=True)
+        return RunResult(out, read_result(out / RESULT_FILE), was_finished=True)
     try:
         # Read now, not after hours of training: it may be refused.
         promised = config.cross_validated
@@ -119,7 +92,7 @@ def train(
             load_initial(config.initial, network, dict(zip(ids, held_out, strict=True)))
     except OpalignError:
         if not begun:
-            _release(out)
+            release(out)
         raise
     console.print(
         "materials: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()),
@@ -142,7 +115,10 @@ def train(
         console=console,
         augmentation=config.augmentation,
     )
-    return _conclude(config, tables, split, parts, network, stage, crossed, out)
+    metrics: dict[str, Any] = {"best_epoch": stage.best_epoch + 1, "epochs": stage.epochs}
+    if crossed is not None:
+        metrics["cross_validation"] = crossed
+    return conclude(config, tables, split, parts, network, metrics, out)
 
 
 def build_model_config(config: TrainingConfig, tables: list[SpectraTable]) -> ModelConfig:
@@ -157,7 +133,7 @@ def build_model_config(config: TrainingConfig, tables: list[SpectraTable]) -> Mo
     )
 
 
-def _claim(config: TrainingConfig | None, out: Path, resume: bool) -> TrainingConfig:
+def claim(config: TrainingConfig | None, out: Path, resume: bool) -> TrainingConfig:
     """Write the configuration into a new folder, or check it against the one that is there."""
     path = out / CONFIG_FILE
     if path.is_file():
@@ -191,7 +167,7 @@ def _claim(config: TrainingConfig | None, out: Path, resume: bool) -> TrainingCo
     return config
 
 
-def _release(out: Path) -> None:
+def release(out: Path) -> None:
     """Give the folder back: a run that could not begin must not stand in the way of the next."""
     for name in (CONFIG_FILE, SPLIT_FILE):
         (out / name).unlink(missing_ok=True)
@@ -199,7 +175,8 @@ def _release(out: Path) -> None:
         out.rmdir()  # only if empty
 
 
-def _read_result(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> dict[str, Any]:
+    """Read the figures of a finished run; ConfigurationError if that fails."""
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -275,80 +252,3 @@ def _pretrain(
     with atomic_path(kept) as temporary:
         # Not save_file, whose errors are not the system's.
         temporary.write_bytes(save({n: v.contiguous() for n, v in network.state_dict().items()}))
-
-
-def _conclude(
-    config: TrainingConfig,
-    tables: list[SpectraTable],
-    split: Split,
-    parts: dict[str, Materials],
-    network: SpectrumModel,
-    stage: StageResult,
-    crossed: list[dict[str, Any]] | None,
-    out: Path,
-) -> RunResult:
-    """Predict, measure, and write checkpoint and figures; ``result.json`` last."""
-    metrics: dict[str, Any] = {"best_epoch": stage.best_epoch + 1, "epochs": stage.epochs}
-    result = RunResult(out, metrics)
-    for name in ("validation", "test"):
-        if len(parts[name]):
-            path = write_predictions(
-                result.predictions(name), network, parts[name], tables, f"run {out.name}"
-            )
-            figures = compare(SpectraTable.open(path), tables, config.loss.band_gap_column)
-            metrics[name] = {level: summary for level, (_, summary) in figures.items()}
-    if crossed is not None:
-        metrics["cross_validation"] = crossed
-    # In the types of JSON, so that a run just finished and one read back say the same.
-    metrics = plain(metrics, "metrics")
-    result = RunResult(out, metrics)
-    reference = parts["train"]
-    features = predict_materials(network, reference)["features"]
-    further = open_further(config.data)
-    training = {
-        "config": _portable(config),
-        "tables": [_source_of(table) for table in [*tables, *further]],
-    }
-    first = None if config.pretraining is None else SpectraTable.open(config.pretraining.table)
-    if first is not None:
-        training["pretraining_table"] = _source_of(first)
-    save_checkpoint(
-        result.checkpoint,
-        network,
-        elements={int(z) for graph in reference.graphs for z in graph.atomic_numbers},
-        metrics=metrics,
-        splits=split.model_dump(),
-        card=model_card(config, network, tables, split, metrics, first, further),
-        reference=Reference(reference.ids, reference.formulas, features.astype("float32")),
-        training=training,
-        overwrite=result.checkpoint.exists(),
-    )
-    text = json.dumps(metrics, indent=1, ensure_ascii=False)
-    write_text(out / RESULT_FILE, text + "\n")
-    return result
-
-
-def _source_of(table: SpectraTable) -> dict[str, str]:
-    return {
-        "name": table.path.name,
-        "sha256": sha256(table.path),
-        "licence": table.licence,
-        "source": table.source,
-        "citation": table.citation,
-    }
-
-
-def _portable(config: TrainingConfig) -> dict[str, Any]:
-    """Return the configuration without the folders of this machine: a checkpoint travels."""
-
-    def shorten(value: Any) -> Any:
-        if isinstance(value, Path):
-            return value.name
-        if isinstance(value, dict):
-            return {key: shorten(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [shorten(item) for item in value]
-        return value
-
-    content: dict[str, Any] = shorten(config.model_dump())
-    return content
