@@ -234,7 +234,7 @@ def test_advice_does_not_depend_on_the_levels_asked_for(unsure, crystals):
 
 def test_a_similarity_model_inside_the_folder_advises(ensemble, tmp_path, training_structures):
     (scalar,) = networks(1, ScalarHeadConfig(hidden_features=(4,)))
-    metrics = {"cross_validation": {"mean_absolute_error": 0.03, "mean_predictor_error": 0.08}}
+    metrics = {"cross_validation": {"mae": 0.03, "mae_of_the_mean": 0.08}}
     inside = write(tmp_path / "s", scalar, training_structures, calibration=None, metrics=metrics)
     folder = shutil.copytree(ensemble, tmp_path / "advised")
     shutil.copytree(inside, folder / "advice")

@@ -86,8 +86,8 @@ class LevelAdvisor:
         self._head, self._graph = model.config.head, model.config.graph
         self._element_table = model.config.encoder.element_table
         self._model = copy_model(model.model, dtype).to(device).eval()
-        self._error = _figure(model, "mean_absolute_error")
-        self._error_of_mean = _figure(model, "mean_predictor_error")
+        self._error = _figure(model, "mae")
+        self._error_of_mean = _figure(model, "mae_of_the_mean")
 
     def of_batch(
         self, structures: Sequence[Structure], output: Mapping[str, Any]

@@ -19,7 +19,7 @@ from opalign.model.elements import supported_elements
 from opalign.prediction.applicability import require_describable
 from opalign.prediction.arrays import BatchArrays, batch_arrays
 from opalign.prediction.inputs import failure_of
-from opalign.prediction.predictor import LADDER, LARGEST_GRAPH, Predictor
+from opalign.prediction.predictor import LARGEST_GRAPH, Predictor
 from opalign.screening.config import ScreenConfig
 from opalign.screening.quantities import (
     Abilities,
@@ -31,6 +31,7 @@ from opalign.screening.quantities import (
 from opalign.screening.results import Layout, Status
 from opalign.screening.spectra import SpectraRows
 from opalign.screening.structures import Formulas, StructureFilter
+from opalign.spectrum.levels import highest
 
 #: Atoms of a cell beyond which not even its neighbours are looked for.
 MOST_ATOMS = 20_000
@@ -288,8 +289,7 @@ def wanted_quantities(config: ScreenConfig, abilities: Abilities) -> list[Quanti
 def _level(config: ScreenConfig, predictor: Predictor) -> str:
     levels = predictor.levels
     if config.level is None:
-        rank = {level: place for place, level in enumerate(LADDER)}
-        return max(levels, key=lambda level: rank.get(level, len(LADDER)))
+        return highest(levels)
     if config.level not in levels:
         raise ConfigurationError(
             f"the model does not predict level {config.level!r}",
