@@ -91,7 +91,7 @@ def test_expected_errors_of_a_calibrated_model(
             assert len(output["features"]) == len(atomic_numbers)
             return np.array([0.01 * max(numbers) for numbers in atomic_numbers])
 
-    monkeypatch.setattr(tiny_predictor, "uncertainty", Calibrated(), raising=False)
+    monkeypatch.setattr(tiny_predictor, "uncertainty", Calibrated())
     monkeypatch.setattr(
         screener,
         "abilities_of",
@@ -106,3 +106,13 @@ def test_expected_errors_of_a_calibrated_model(
     ):  # fmt: skip
         assert errors == pytest.approx(0.01 * max(numbers))
         assert status == ("ok" if max(numbers) < 30 else "filtered")
+
+
+def test_a_model_of_something_else_is_refused_at_once(tiny_predictor, monkeypatch):
+    from opalign.errors import ConfigurationError
+    from opalign.model.config import ScalarHeadConfig
+
+    config = tiny_predictor.config.model_copy(update={"head": ScalarHeadConfig()})
+    monkeypatch.setattr(type(tiny_predictor), "config", config)
+    with pytest.raises(ConfigurationError, match="no spectra"):
+        Screener(ScreenConfig(input="x"), tiny_predictor)

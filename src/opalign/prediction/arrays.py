@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opalign.errors import ConfigurationError
-from opalign.model.config import ModelConfig, ScalarHeadConfig, VectorHeadConfig
-from opalign.prediction.output import DECIMALS
+from opalign.model.config import ModelConfig, VectorHeadConfig
+from opalign.prediction.output import DECIMALS, require_spectra
 from opalign.spectrum.absorption import epsilon_from_absorption
 from opalign.spectrum.kramers_kronig import real_from_imaginary
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
@@ -50,11 +49,7 @@ def batch_arrays(
     ConfigurationError
         The network predicts a number, not spectra.
     """
-    if isinstance(config.head, ScalarHeadConfig):
-        raise ConfigurationError(
-            f"this model predicts the {config.head.name} of two levels, no spectra",
-            cure="choose a model of spectra",
-        )
+    require_spectra(config)
     place = config.levels.index(level)
     if not isinstance(config.head, VectorHeadConfig):
         real = _rounded(output["epsilon_real"][:, place])

@@ -22,6 +22,15 @@ DECIMALS = 9
 RowSpectrum = Callable[[int, str, str, str], OpticalSpectrum]
 
 
+def require_spectra(config: ModelConfig) -> None:
+    """Raise ConfigurationError for a network that predicts a number, not spectra."""
+    if isinstance(config.head, ScalarHeadConfig):
+        raise ConfigurationError(
+            f"this model predicts the {config.head.name} of two levels, no spectra",
+            cure="choose a model of spectra",
+        )
+
+
 def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> RowSpectrum:
     """Return the function (row, level, id, provenance) → spectrum of a batch's output.
 
@@ -36,11 +45,7 @@ def batch_spectra(config: ModelConfig, output: Mapping[str, Tensor | Any]) -> Ro
     ConfigurationError
         The network predicts a number, not spectra.
     """
-    if isinstance(config.head, ScalarHeadConfig):
-        raise ConfigurationError(
-            f"this model predicts the {config.head.name} of two levels, no spectra",
-            cure="choose a model of spectra",
-        )
+    require_spectra(config)
     places = {level: place for place, level in enumerate(config.levels)}
 
     def values(name: str, row: int, level: str) -> np.ndarray:

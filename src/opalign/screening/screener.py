@@ -19,6 +19,7 @@ from opalign.model.elements import supported_elements
 from opalign.prediction.applicability import require_describable
 from opalign.prediction.arrays import BatchArrays, batch_arrays
 from opalign.prediction.inputs import failure_of
+from opalign.prediction.output import require_spectra
 from opalign.prediction.predictor import LARGEST_GRAPH, Predictor
 from opalign.screening.config import ScreenConfig
 from opalign.screening.quantities import (
@@ -209,8 +210,7 @@ class Screener:
     def _expected_errors(
         self, output: Mapping[str, Any], numbers: Sequence[NDArray[np.int64]]
     ) -> NDArray[np.float64] | None:
-        model = getattr(self.predictor, "uncertainty", None)
-        return None if model is None else model.expected_errors(output, numbers, self.level)
+        return self.predictor.uncertainty.expected_errors(output, numbers, self.level)
 
 
 class _Outcome:
@@ -267,7 +267,7 @@ def abilities_of(predictor: Predictor) -> Abilities:
         broadening=predictor.config.broadening,
         band_gap=not isinstance(head, VectorHeadConfig),
         reference=len(predictor.materials.ids) > 1,
-        uncertainty=getattr(predictor.checkpoint, "calibration", None) is not None,
+        uncertainty=predictor.checkpoint.calibration is not None,
     )
 
 
@@ -287,6 +287,7 @@ def wanted_quantities(config: ScreenConfig, abilities: Abilities) -> list[Quanti
 
 
 def _level(config: ScreenConfig, predictor: Predictor) -> str:
+    require_spectra(predictor.config)
     levels = predictor.levels
     if config.level is None:
         return highest(levels)
