@@ -42,9 +42,10 @@ Pair = tuple[TorchGraph, TorchGraph]
 class Network:
     """A network with its optimiser, to be timed on ready batches."""
 
-    def __init__(self, module: nn.Module, output: str) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, output: str, device: str = "cpu") -> None:
+        self.module = module.to(device)
         self.output = output
+        self.device = torch.device(device)
         self.optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
 
     @property
@@ -59,12 +60,31 @@ class Network:
             predicted = self.module(batch)[self.output]
             nn.functional.mse_loss(predicted.view_as(target), target).backward()
             self.optimizer.step()
+        self._finish()
 
     def infer(self, batches: Sequence[object]) -> None:
         self.module.eval()
         with torch.inference_mode():
             for batch in batches:
                 self.module(batch)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def moved(batches: Sequence[object], device: str) -> list[object]:
+    """Batches of either side on a device."""
+
+    def move(part: object) -> object:
+        if isinstance(part, dict):
+            return {name: value.to(device) for name, value in part.items()}
+        if isinstance(part, tuple):
+            return tuple(move(item) for item in part)
+        return part.to(device)
+
+    return [move(batch) for batch in batches]
 
 
 class OpalignSide:
@@ -92,15 +112,17 @@ class OpalignSide:
     def build_from_arrays(self) -> list[CrystalGraph]:
         return list(require_graphs(build_graphs(self.arrays, self.settings)))
 
-    def build_batches(self, size: int) -> list[dict[str, Tensor]]:
-        return self.batches(self.build(), size)
+    def build_batches(self, size: int, *, reduced: bool = False) -> list[dict[str, Tensor]]:
+        return self.batches(self.build(), size, reduced=reduced)
 
     def build_batches_from_arrays(self, size: int) -> list[dict[str, Tensor]]:
         return self.batches(self.build_from_arrays(), size)
 
     @staticmethod
-    def batches(graphs: Sequence[CrystalGraph], size: int) -> list[dict[str, Tensor]]:
-        return [collate(graphs[i : i + size]) for i in range(0, len(graphs), size)]
+    def batches(
+        graphs: Sequence[CrystalGraph], size: int, *, reduced: bool = False
+    ) -> list[dict[str, Tensor]]:
+        return [collate(graphs[i : i + size], reduced=reduced) for i in range(0, len(graphs), size)]
 
     @staticmethod
     def lengths(graphs: Sequence[CrystalGraph]) -> np.ndarray:
@@ -112,7 +134,7 @@ class OpalignSide:
         bonds = sum(graph.num_bonds for graph in graphs)
         return bonds / len(graphs), sum(graph.num_angles for graph in graphs) / len(graphs)
 
-    def network(self, hidden: int, outputs: int) -> Network:
+    def network(self, hidden: int, outputs: int, device: str = "cpu") -> Network:
         config = ModelConfig(
             encoder=AlignnConfig(
                 alignn_layers=LAYERS,
@@ -127,7 +149,7 @@ class OpalignSide:
             grid=EnergyGrid(0.0, 20.0, outputs),
         )
         torch.manual_seed(0)
-        return Network(SpectrumModel(config), "target")
+        return Network(SpectrumModel(config), "target", device)
 
 
 class AlignnSide:
@@ -187,7 +209,7 @@ class AlignnSide:
         return bonds / len(pairs), sum(line.num_edges for _, line in pairs) / len(pairs)
 
     @staticmethod
-    def network(hidden: int, outputs: int) -> Network:
+    def network(hidden: int, outputs: int, device: str = "cpu") -> Network:
         config = ALIGNNAtomWisePureConfig(
             name="alignn_atomwise_pure",
             alignn_layers=LAYERS,
@@ -203,7 +225,7 @@ class AlignnSide:
             lg_on_fly=False,
         )
         torch.manual_seed(0)
-        return Network(ALIGNNAtomWisePure(config), "out")
+        return Network(ALIGNNAtomWisePure(config), "out", device)
 
 
 class PygSide:

@@ -22,8 +22,13 @@ What is made equal, and where the choice went alignn's way:
 * graphs and batches are made with one thread, as in the worker of a data loader: more of them only
   get in each other's way on such small tensors, alignn's above all;
 * the networks run on the same bonds and angles (Opalign's 12 nearest), each in the order of its own
-  builder; 4 + 4 layers, layer norm, the same embeddings, 801 outputs. alignn's forces, penalty and
-  ZBL terms are off, and its cosines are taken as stored rather than computed anew.
+  builder; Opalign's on the classes of those that are alike in a crystal, with the same outputs, and
+  again on every one ("every atom"); 4 + 4 layers, layer norm, the same embeddings, 801 outputs.
+  alignn's forces, penalty and ZBL terms are off, and its cosines are taken as stored rather than
+  computed anew;
+* classes are found once for a structure that is trained on; what they cost where a structure is
+  seen once is in the rows "structure to batch of classes";
+* OPTIMATE runs beside the same network of torch_geometric's parts.
 
 The two sides take turns (A B A B …), times are medians. Run it on an idle machine all the same:
 where something else holds a core, threads wait for each other, and not the same on both sides.
@@ -40,20 +45,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from network_rows import (
+    BATCH,
+    NEIGHBORS,
+    OUTPUTS,
+    RADIUS,
+    SEED,
+    THREADS,
+    network_rows,
+    optimate_rows,
+)
 from pymatgen.core import Lattice, Structure
 from rich.progress import Progress
 from sides import ALIGNN_SEARCHES, AlignnSide, OpalignSide, PygSide
 from timing import Row, alternate, report
 
 PREPARING_THREADS = 1
-THREADS = 2
-HIDDEN = (64, 256)
-NEIGHBORS = 12
-RADIUS = 4.0
 OPTIMATE_RADIUS = 5.0
-BATCH = 16
-OUTPUTS = 801
-SEED = 7
 
 
 def sample_structures(path: Path, count: int) -> list[Structure]:
@@ -106,6 +114,8 @@ def graph_rows(structures: list[Structure], repeats: int, progress: Progress) ->
             tasks[f"graph, {against}"] = (opalign.build, alignn.build, search)
             tasks[f"structure to batch, {against}"] = (from_structures, batched, search)
             tasks[f"arrays to batch, {against}"] = (from_arrays, batched, search)
+            classes = partial(opalign.build_batches, BATCH, reduced=True)
+            tasks[f"structure to batch of classes, {against}"] = (classes, batched, search)
         for task, (a, b, search) in tasks.items():
             alignn.search = search
             times = alternate(a, b, repeats, progress, task)
@@ -133,32 +143,6 @@ def radius_rows(structures: list[Structure], repeats: int, progress: Progress) -
     return rows
 
 
-def network_rows(structures: list[Structure], repeats: int, progress: Progress) -> list[Row]:
-    """Time training steps and predictions on one and the same set of bonds and angles."""
-    opalign = OpalignSide(structures, "k_nearest", NEIGHBORS, RADIUS)
-    graphs = opalign.build()
-    twins = AlignnSide(structures, "k_nearest", NEIGHBORS, RADIUS).adopt(graphs)
-    sizes = {"opalign": opalign.sizes(graphs), "alignn": AlignnSide.sizes(twins)}
-    if sizes["opalign"] != sizes["alignn"]:
-        raise SystemExit(f"the two sides run on different graphs: {sizes}")
-    ours, theirs = opalign.batches(graphs, BATCH), AlignnSide.batches(twins, BATCH)
-    torch.manual_seed(SEED)
-    parts = torch.rand(len(structures), OUTPUTS).split(BATCH)
-    torch.set_num_threads(THREADS)
-    rows = []
-    for hidden in HIDDEN:
-        a, b = opalign.network(hidden, OUTPUTS), AlignnSide.network(hidden, OUTPUTS)
-        parameters = {"opalign": a.parameters, "alignn": b.parameters}
-        tasks = {
-            "training step": (partial(a.train, ours, parts), partial(b.train, theirs, parts)),
-            "inference": (partial(a.infer, ours), partial(b.infer, theirs)),
-        }
-        for task, (opalign_run, alignn_run) in tasks.items():
-            times = alternate(opalign_run, alignn_run, repeats, progress, f"{task}, {hidden}")
-            rows.append(Row(f"{task}, hidden {hidden}", sizes, len(structures), times, parameters))
-    return rows
-
-
 def main() -> None:
     data = os.environ.get("OPALIGN_DATA")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -171,6 +155,7 @@ def main() -> None:
     )
     parser.add_argument("--structures", type=int, default=32, help="a multiple of the batch of 16")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side")
+    parser.add_argument("--device", default="cpu", help="of the networks: cpu, cuda")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
@@ -178,7 +163,8 @@ def main() -> None:
     with Progress(transient=True) as progress:
         rows = graph_rows(structures, options.repeats, progress)
         rows += radius_rows(structures, options.repeats, progress)
-        rows += network_rows(structures, options.repeats, progress)
+        rows += network_rows(structures, options.repeats, options.device, progress)
+        rows += optimate_rows(structures, options.repeats, options.device, progress)
     sizes = [len(structure) for structure in structures]
     print(
         report(
@@ -187,7 +173,7 @@ def main() -> None:
             f"{len(structures)} structures of {options.table.name} ({min(sizes)} to {max(sizes)} "
             f"atoms, {sum(sizes) / len(sizes):.1f} on average), batches of {BATCH}, "
             f"{PREPARING_THREADS} thread for graphs and batches, {THREADS} for networks, "
-            f"{OUTPUTS} outputs, {options.repeats} turns",
+            f"{OUTPUTS} outputs, {options.repeats} turns, networks on {options.device}",
         )
     )
 

@@ -102,6 +102,7 @@ def report(rows: list[Row], folder: Path, setting: str) -> str:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
     }
     lines = [
         "| task | bonds, angles per structure | Opalign, structures/s | the other "
@@ -121,7 +122,7 @@ def report(rows: list[Row], folder: Path, setting: str) -> str:
     text = "\n".join(
         [
             f"{setting}. {machine['processor']}, {machine['cores']} cores; "
-            f"Python {machine['python']}, "
+            f"{machine['date']}; Python {machine['python']}, "
             + ", ".join(f"{name} {version}" for name, version in versions.items())
             + ".",
             "",
