@@ -111,7 +111,7 @@ def report(rows: list[Row], folder: Path, setting: str) -> str:
     ]
     for row in rows:
         lines.append(
-            f"| {row.task} | {size_text(row.sizes)} | {row.rate('opalign'):.3g} "
+            f"| {row.task} | {size_text(row.sizes, row.peer)} | {row.rate('opalign'):.3g} "
             f"| {row.peer} | {row.rate('alignn'):.3g} | {row.ratio:.2f} × |"
         )
     notes = [
@@ -143,10 +143,10 @@ def report(rows: list[Row], folder: Path, setting: str) -> str:
     return text
 
 
-def size_text(sizes: dict[str, tuple[float, float]]) -> str:
+def size_text(sizes: dict[str, tuple[float, float]], peer: str) -> str:
     """Bonds and angles per structure, of both sides where they differ."""
     ours, theirs = (f"{b:.0f}, {a:.0f}" for b, a in (sizes["opalign"], sizes["alignn"]))
-    return ours if ours == theirs else f"Opalign {ours}; alignn {theirs}"
+    return ours if ours == theirs else f"Opalign {ours}; {peer} {theirs}"
 
 
 def processor() -> str:
