@@ -56,8 +56,8 @@ def test_more_may_join_and_another_is_refused(small, tmp_path):
     kept = json.loads((out / "plan.json").read_text(encoding="utf-8"))["config"]
     assert kept["sizes"] == [0.5, 1.0, 0.25]
     assert kept["seeds"] == [0, 1]
-    # Whoever asks for less takes nothing away.
-    open_climb(small(strategies=FEW), out)
+    # Whoever asks for less takes nothing away, and is told of all.
+    assert list(open_climb(small(strategies=FEW), out).config.strategies) == list(more)
     kept = json.loads((out / "plan.json").read_text(encoding="utf-8"))["config"]
     assert set(kept["strategies"]) == set(more)
     for changes, message in (
@@ -76,7 +76,7 @@ def test_scalars_may_join(small, scalars_path, levels_path, tmp_path):
     late = {"late": {"kind": "direct", "tuning": None, "scalars": True}}
     scalars = {"table": str(scalars_path)}
     open_climb(small(strategies=late, pretraining=scalars), out)
-    open_climb(small(strategies=FEW), out)
+    assert list(open_climb(small(strategies=FEW), out).config.strategies) == list(FEW)
     kept = json.loads((out / "plan.json").read_text(encoding="utf-8"))
     assert kept["config"]["pretraining"]["max_sites"] is None
     assert set(kept["config"]["strategies"]) == {*FEW, "late"}

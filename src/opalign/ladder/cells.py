@@ -36,7 +36,7 @@ def cells(
     console = console or Console()
     data = open_climb(config, out)
     subsets = [cell_subset(atoms) for atoms in config.cells]
-    names = chosen_strategies(config, strategies)
+    names = chosen_strategies(data.config, strategies)
     fits = climb(data, out, subsets, names, processes=processes, console=console)
     frame = score_fits(data, out, fits)
     costs = spent(out, fits)

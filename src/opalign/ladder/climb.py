@@ -25,7 +25,9 @@ LINES_IN_A_LOG = 60
 def open_climb(config: LadderConfig, out: Path) -> LadderData:
     """Read the data and claim the folder, or check that what stands there is this climb.
 
-    More strategies, sizes, cells and seeds may join one that has begun.
+    More strategies, sizes, cells and seeds may join one that has begun. The configuration of what
+    is returned has the strategies of both, those that stand there first; strategies that begin
+    with scalars are left out where their table is not named now.
 
     Raises
     ------
@@ -50,6 +52,7 @@ def open_climb(config: LadderConfig, out: Path) -> LadderData:
     path = out / PLAN_FILE
     if path.is_file():
         content["config"] = _joined(_read(path), content, path)
+        data.config = _with_strategies(config, content["config"]["strategies"])
     elif out.is_dir() and any(out.iterdir()):
         raise ConfigurationError(
             "the folder holds other things", where=str(out), cure="choose a new or empty folder"
@@ -105,6 +108,16 @@ def work_off(
             console.print(f"{done}/{len(jobs)}  {job.name}  {seconds:.1f} s", markup=False)
 
     run_jobs(jobs, data, out, processes, report)
+
+
+def _with_strategies(config: LadderConfig, strategies: dict[str, Any]) -> LadderConfig:
+    content = config.model_dump()
+    content["strategies"] = {
+        name: strategy
+        for name, strategy in strategies.items()
+        if config.pretraining is not None or not strategy["scalars"]
+    }
+    return LadderConfig.model_validate(content)
 
 
 def _read(path: Path) -> dict[str, Any]:

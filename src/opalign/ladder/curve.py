@@ -54,7 +54,7 @@ def curve(
     console = console or Console()
     data = open_climb(config, out)
     subsets = [size_subset(share) for share in config.sizes]
-    names = chosen_strategies(config, strategies)
+    names = chosen_strategies(data.config, strategies)
     fits = climb(data, out, subsets, names, processes=processes, console=console)
     frame = score_fits(data, out, fits)
     costs = spent(out, fits)

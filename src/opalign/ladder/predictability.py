@@ -52,6 +52,7 @@ def predictability(
     """
     console = console or Console()
     data = open_climb(config, out)
+    config = data.config
     direct = _first(config, DirectConfig)
     transfer = _first(config, TransferConfig)
     subset = size_subset(config.sizes[-1])

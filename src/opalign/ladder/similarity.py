@@ -70,6 +70,7 @@ def similarity(
     """
     console = console or Console()
     data = open_climb(config, out)
+    config = data.config
     jobs = similarity_plan(config)
     work_off(jobs, data, out, processes=processes, console=console)
     frame = _per_material(data, out, jobs)
