@@ -197,3 +197,12 @@ def test_negative_weights_and_unknown_ingredients_are_refused(calibrated):
         with pytest.raises(ValueError, match=r"weights|ingredients|centers"):
             Calibration.model_validate(content)
         error[key] = kept
+
+
+def test_nothing_is_expected_to_be_better_known_than_the_best_known():
+    random = np.random.default_rng(2)
+    ingredients = random.normal(size=(60, len(INGREDIENTS)))
+    found = fit_error(ingredients, np.exp(ingredients[:, 0] - 2.0), np.arange(60) % 5)
+    best = ingredients.min(axis=0)
+    assert found.expected(best - 3.0) == found.expected(best)
+    assert found.expected(best + 9.0) > found.expected(best)

@@ -144,7 +144,7 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
     for key in further:
         name, width = FURTHER_COLUMNS[key]
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    nearest_width = 17 - 3 * len(further)
+    nearest_width = (17, 14, 9)[len(further)]
     table.add_column(
         "nearest\nmaterial", overflow="ellipsis", no_wrap=True, max_width=nearest_width
     )
@@ -160,7 +160,7 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
             _number(row["refractive_index_589nm"], ".2f"),
             _number(row["largest_visible_absorption_per_cm"], ".0e"),
             *(_shown(row[key]) for key in further),
-            Text(row["nearest_training_materials"].partition(";")[0]),
+            Text(_nearest(row["nearest_training_materials"], len(further))),
             Text(distance + (" !" if mark else "  "), style=mark),
         )
     console = output_console()
@@ -223,6 +223,12 @@ def _print_next(report: Report, plots: bool) -> None:
         "materials in summary.csv.",
         markup=False,
     )
+
+
+def _nearest(materials: str, further: int) -> str:
+    """Return id and formula of the nearest material; the formula alone where room is short."""
+    first = materials.partition(";")[0]
+    return first.partition("(")[2].rstrip(")") if further > 1 else first
 
 
 def _shown(value: float | str | None) -> str:

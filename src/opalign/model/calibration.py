@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from opalign.errors import CheckpointError
 from opalign.model.familiarity import INGREDIENTS
-from opalign.spectrum.bands import QUANTITIES, LocalScale, rising
+from opalign.spectrum.bands import QUANTITIES, LocalScale, passage, rising
+from opalign.spectrum.grid import EnergyGrid
 
 Array = NDArray[np.float64]
 
@@ -46,12 +47,13 @@ class BandCalibration(_Frozen):
     """None where too few materials have such a rise: :attr:`rest` is then for all energies."""
     rest: RegionCalibration
 
-    def width(self, terms: Array) -> Array:
+    def width(self, terms: Array, grid: EnergyGrid) -> Array:
         """Return half the width of the band, (..., 3, n) → (..., n)."""
         width = self.rest.width(terms)
         if self.rise is None:
             return width
-        return np.where(rising(terms), self.rise.width(terms), width)
+        weight = passage(rising(terms), grid)
+        return weight * self.rise.width(terms) + (1.0 - weight) * width
 
 
 class ErrorCalibration(_Frozen):
@@ -65,6 +67,9 @@ class ErrorCalibration(_Frozen):
     centers: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
+    least: tuple[float, ...] | None = None
+    """Least value of each ingredient among the materials of the calibration: nothing is expected to
+    be better known than the best known of those. None where that was not recorded."""
     lower_factor: float = Field(ge=0.0)
     upper_factor: float = Field(gt=0.0)
 
@@ -74,13 +79,18 @@ class ErrorCalibration(_Frozen):
             raise ValueError(f"ingredients must be {', '.join(INGREDIENTS)}")
         if not len(self.centers) == len(self.weights) == len(INGREDIENTS):
             raise ValueError(f"there must be {len(INGREDIENTS)} centers and weights")
+        if self.least is not None and len(self.least) != len(INGREDIENTS):
+            raise ValueError(f"there must be {len(INGREDIENTS)} least ingredients")
         if min(self.weights) < 0.0:
             raise ValueError("weights must not be negative")
         return self
 
     def expected(self, ingredients: ArrayLike) -> Array:
         """Return the expected error of materials with these ingredients, (B, 5) → (B,)."""
-        rows = np.asarray(ingredients, dtype=np.float64) - np.array(self.centers)
+        found = np.asarray(ingredients, dtype=np.float64)
+        if self.least is not None:
+            found = np.maximum(found, np.array(self.least))
+        rows = found - np.array(self.centers)
         return np.asarray(np.exp(np.clip(self.intercept + rows @ np.array(self.weights), -20, 20)))
 
 

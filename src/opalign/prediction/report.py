@@ -211,7 +211,11 @@ def _write_material(folder: Path, prediction: Prediction, plots: bool) -> None:
         plot_spectrum(
             spectra,
             folder / PLOT_FOLDER / f"{prediction.id}.png",
-            labels=[f"{one.level.upper()} · {one.broadening}" for one in spectra],
+            labels=[
+                f"{one.level.upper()} · {one.broadening}"
+                + (" · with its band" if prediction.bands and one is prediction.spectrum else "")
+                for one in spectra
+            ],
             title=_title(prediction),
             bands=plotted(prediction.bands.get(prediction.level, {})),
         )

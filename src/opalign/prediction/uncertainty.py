@@ -144,7 +144,7 @@ class UncertaintyModel:
         for name, calibrated in self.calibration.levels[level].bands.items():
             prediction = quantity_of(name, *means, grid)
             members = quantity_of(name, real, imaginary, grid)
-            width = calibrated.width(scale_terms(prediction, members, grid))
+            width = calibrated.width(scale_terms(prediction, members, grid), grid)
             bounds = band(name, prediction, width)
             decimals = DECIMALS.get(name, _DECIMALS)
             lower, upper = (np.round(bound, decimals) for bound in bounds)

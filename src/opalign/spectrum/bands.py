@@ -42,10 +42,13 @@ TERMS = ("spread", "height", "surroundings")
 LOCAL_WIDTH = 0.6
 #: eV, of the wider average that is the surroundings: how far beside an edge another may be.
 WIDE_WIDTH = 1.0
-#: Share of the largest value that is added to the surroundings, so that s is nowhere zero.
-FLOOR = 2e-3
+#: Share of the largest value that is added to the surroundings, so that s is nowhere zero; so
+#: little that no band is to be seen deep in the gap, where none was calibrated.
+FLOOR = 1e-5
 #: The rise ends where the prediction, averaged locally, first exceeds this share of its maximum.
 RISE = 0.5
+#: eV, σ over which the band of the rise passes into that of the rest.
+PASSAGE = 0.3
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,14 @@ def rising(terms: Array) -> NDArray[np.bool_]:
     height = terms[..., 1, :]
     high = height > RISE * height.max(axis=-1, keepdims=True)
     return np.asarray(np.cumsum(high, axis=-1) == 0)
+
+
+def passage(mask: NDArray[np.bool_], grid: EnergyGrid) -> Array:
+    """Return the weight of the rise, 1 on it and 0 beyond, with a smooth passage, (..., n)."""
+    from scipy.ndimage import gaussian_filter1d
+
+    sharp = np.asarray(mask, dtype=np.float64)
+    return np.asarray(gaussian_filter1d(sharp, PASSAGE / grid.step, axis=-1, mode="nearest"))
 
 
 def fit_scale(terms: Sequence[Array], errors: Sequence[Array]) -> LocalScale:

@@ -168,7 +168,9 @@ def held_out(data: OutOfFold, level: str, prepared: Prepared, target: float = CO
         test, rest = (np.flatnonzero(mask) for mask in (data.folds == fold, data.folds != fold))
         found = fit_band(prepared, data.folds, rest, target)
         lower[test], upper[test] = band(
-            "epsilon_imaginary", prepared.prediction[test], found.width(prepared.terms[test])
+            "epsilon_imaginary",
+            prepared.prediction[test],
+            found.width(prepared.terms[test], data.grid),
         )
         model = fit_error(data.ingredients[rest, place], errors[rest], data.folds[rest], target)
         expected[test] = model.expected(data.ingredients[test, place])
@@ -296,6 +298,7 @@ def _regress(ingredients: Array, logarithms: Array) -> ErrorCalibration:
         centers=tuple(centers.tolist()),
         weights=tuple((found / scales).tolist()),
         intercept=intercept,
+        least=tuple(ingredients.min(axis=0).tolist()),
         lower_factor=0.0,
         upper_factor=1.0,
     )
