@@ -300,7 +300,7 @@ def test_the_table_on_the_terminal_fits_eighty_columns(predict, tmp_path, monkey
     monkeypatch.setenv("COLUMNS", "80")
     ase.io.write(tmp_path / "a_rather_long_name_of_a_file.extxyz", MGO)
     result = predict(tmp_path, "--out", tmp_path / "out")
-    table = result.stdout.partition("Written to")[0].splitlines()
+    table = result.stdout.partition("distance to the nearest")[0].splitlines()
     (row,) = (line for line in table if line.strip().startswith("a_rather_long"))
     assert "mp-1 (MgO)" in row
     assert max(map(len, table)) <= 80
