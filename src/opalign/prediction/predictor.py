@@ -215,7 +215,7 @@ class Predictor:
         nearest = self.materials.query(np.nan_to_num(features), NEIGHBORS_SHOWN)
         epsilon = batch_spectra(self.config, output)
         unsure = self.uncertainty.of_batch(
-            output, [graph.atomic_numbers for _, graph in batch], levels
+            output, [source.structure.atomic_numbers for source, _ in batch], levels
         )
         advice = self.advisor.of_batch([source.structure for source, _ in batch], output)
         for row, (source, _) in enumerate(batch):
