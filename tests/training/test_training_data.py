@@ -10,9 +10,9 @@ from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
+from opalign.training.batches import EpochShuffle
 from opalign.training.config import FileSplit, FoldSplit, PretrainingConfig
 from opalign.training.data import (
-    EpochShuffle,
     build_graphs,
     load_materials,
     load_pretraining,

@@ -71,6 +71,8 @@ class FileSplit(_Configuration):
     file: Path
 
 
+Batching = Literal["count", "angles"]
+
 SplitConfig = Annotated[FractionSplit | FoldSplit | FileSplit, Field(discriminator="method")]
 
 
@@ -262,6 +264,11 @@ class TrainingConfig(_Configuration):
     )
     epochs: PositiveInt = 150
     batch_size: PositiveInt = 8
+    batching: Batching = Field(
+        "count",
+        description="count: batches as the shuffled order has them; angles: rows exchanged between "
+        "them until their numbers of angles are even",
+    )
     early_stopping: PositiveInt | None = Field(
         None, description="epochs without gain in validation loss after which to stop"
     )

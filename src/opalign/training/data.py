@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from opalign.crystal import many
 from opalign.crystal.cache import cached_graphs
@@ -26,7 +26,9 @@ from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.model.config import ModelConfig, SpectralTarget
 from opalign.spectrum.grid import EnergyGrid
+from opalign.training.batches import EpochBatches, work_of
 from opalign.training.config import (
+    Batching,
     DataConfig,
     FileSplit,
     FoldSplit,
@@ -78,24 +80,6 @@ class Materials:
         )
 
 
-class EpochShuffle(Sampler[int]):
-    """Every row once, in an order that depends on seed and epoch alone, so that runs resume."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
-        return iter(order.tolist())
-
-
 class _Rows(Dataset[int]):
     def __init__(self, size: int) -> None:
         self.size = size
@@ -118,21 +102,28 @@ def batch_of(materials: Materials, rows: Sequence[int]) -> Batch:
 
 
 def loader(
-    materials: Materials, batch_size: int, *, shuffle_seed: int | None = None
+    materials: Materials,
+    batch_size: int,
+    *,
+    shuffle_seed: int | None = None,
+    batching: Batching = "count",
 ) -> DataLoader[Any]:
     """Batches of all materials, none dropped; shuffled anew in every epoch if a seed is given.
 
     Collating small graphs takes about a millisecond, less than handing them between processes, so
     there are no worker processes.
     """
-    return DataLoader(
-        _Rows(len(materials)),
-        batch_size=batch_size,
-        sampler=None if shuffle_seed is None else EpochShuffle(len(materials), shuffle_seed),
-        collate_fn=lambda rows: batch_of(materials, rows),
-        pin_memory=torch.cuda.is_available(),
-        drop_last=False,
-    )
+    rows, pin = _Rows(len(materials)), torch.cuda.is_available()
+
+    def collate_rows(chosen: list[int]) -> Batch:
+        return batch_of(materials, chosen)
+
+    if shuffle_seed is None:
+        return DataLoader(rows, batch_size, collate_fn=collate_rows, pin_memory=pin)
+    even = batching == "angles"
+    work = work_of(materials.graphs, reduced=materials.reduced) if even else None
+    batches = EpochBatches(len(materials), batch_size, shuffle_seed, work)
+    return DataLoader(rows, batch_sampler=batches, collate_fn=collate_rows, pin_memory=pin)
 
 
 def open_tables(paths: Sequence[Path]) -> list[SpectraTable]:

@@ -18,8 +18,9 @@ from opalign.errors import ConfigurationError
 from opalign.model.network import SpectrumModel
 from opalign.training.augmentation import changes_geometry, perturb
 from opalign.training.averaging import AveragedNetwork
+from opalign.training.batches import EpochShuffle
 from opalign.training.config import AugmentationConfig, OptimizerConfig
-from opalign.training.data import EpochShuffle, Materials, batch_of
+from opalign.training.data import Materials, batch_of
 from opalign.training.losses import TrainingLoss
 from opalign.training.optimization import new_optimizer
 

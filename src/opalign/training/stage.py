@@ -90,7 +90,7 @@ def fit_stage(
         try:
             trainer.fit(
                 task,
-                loader(training, batch_size, shuffle_seed=run.seed),
+                loader(training, batch_size, shuffle_seed=run.seed, batching=run.batching),
                 None if validation is None else loader(validation, batch_size),
                 ckpt_path=_readable(writer.path),
                 # Tensors and plain values alone: a state is read without running code of a file.

@@ -15,8 +15,9 @@ from opalign.model.network import SpectrumModel
 from opalign.spectrum.similarity import similarity_coefficient
 from opalign.training.augmentation import perturb
 from opalign.training.averaging import AveragedNetwork
+from opalign.training.batches import EpochBatches
 from opalign.training.config import AugmentationConfig, OptimizerConfig
-from opalign.training.data import Batch, EpochShuffle
+from opalign.training.data import Batch
 from opalign.training.losses import TrainingLoss
 from opalign.training.optimization import new_optimizer
 
@@ -87,9 +88,9 @@ class SpectrumTask(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Give the materials the order of this epoch."""
-        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
-        if isinstance(sampler, EpochShuffle):
-            sampler.set_epoch(self.current_epoch)
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if isinstance(batches, EpochBatches):
+            batches.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout from seed and step.
