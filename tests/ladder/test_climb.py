@@ -119,6 +119,8 @@ def test_processes_give_what_one_gives_and_outlive_a_kill(small, tmp_path, silen
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {p for p in killed.rglob("runs/**/*") if p.is_file() and not p.name.startswith(".")}
+    # What a cheap stage predicts is written before its weights, which say that it is finished.
+    done -= {p for p in done if "cheap" in p.parts and p.with_suffix(".safetensors") not in done}
     before = {p: p.read_bytes() for p in done}
     data = open_climb(config, killed)
     climb(data, killed, ["size-1"], list(FEW), processes=2, console=silent)

@@ -55,6 +55,7 @@ from opalign.prediction.result import Failure
 
 if TYPE_CHECKING:
     import pandas as pd
+from numpy.typing import NDArray
 
 Progress = Callable[[str], None]
 
@@ -356,13 +357,18 @@ class _Run:
 
 
 def _require_different(target: Target, table: SpectraTable) -> None:
-    if all(np.ptp(curve.values, axis=0).max() == 0.0 for curve in target.curves.values()):
+    if all(_are_equal(curve.values) for curve in target.curves.values()):
         raise DatasetError(
             f"all {len(target.ids)} spectra of {target.name} are equal, so there is nothing to "
             "explain",
             where=str(table.path),
             cure="check how the table was made",
         )
+
+
+def _are_equal(values: NDArray[np.float64]) -> bool:
+    """Whether the rows (M, n) differ by no more than what single precision leaves of equal ones."""
+    return bool(np.ptp(values, axis=0).max() <= 1e-6 * np.abs(values).max(initial=0.0))
 
 
 def _short(name: str) -> str:

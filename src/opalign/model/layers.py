@@ -6,11 +6,13 @@ that memory is read in order; nothing here loops over atoms.
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from opalign.model.fused import compiled_messages, compiler_errors, gated_messages
 from opalign.model.gated import GatedInputs, gated_sum
 
 Normalization = Literal["layer", "batch", "none"]
@@ -106,6 +108,8 @@ class EdgeGatedConvolution(nn.Module):
         super().__init__()
         self.features = features
         self.update_edges = update_edges
+        #: Whether torch compiles the inner loop; for networks on a GPU. Off again where it cannot.
+        self.fused = False
         #: Rows in the order source gate, source value, target gate, target update.
         self.node_projection = nn.Linear(features, 4 * features)
         self.edge_gate = nn.Linear(features, features)
@@ -131,7 +135,8 @@ class EdgeGatedConvolution(nn.Module):
         projected = self.node_projection(nodes)
         parts = projected.split((2 * size, size, size), dim=1)
         own = parts[2]
-        if edges.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        plain_cpu = edges.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if plain_cpu and not self.fused:
             sums, edges = self._blockwise(parts[0], parts[1], edges, index, multiplicity, overwrite)
         else:
             sums, edges = self._at_once(parts[0], parts[1], edges, index, multiplicity)
@@ -148,14 +153,16 @@ class EdgeGatedConvolution(nn.Module):
         multiplicity: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Σσ and Σσ⊙v, (N, 2d), and the updated edges (E, d)."""
-        sent = from_source.index_select(0, index[0])
-        gate, value = sent.split(self.features, dim=1)
-        message = self.edge_gate(edges) + gate + from_target.index_select(0, index[1])
-        gate = torch.sigmoid(message)
-        if multiplicity is not None:
-            gate = gate * multiplicity.unsqueeze(1)
-        # One pass sums both.
-        sums = segment_sum(torch.cat([gate, gate * value], dim=1), index[1], len(from_target))
+        arguments = (from_source, from_target, self.edge_gate(edges), index, multiplicity)
+        if self.fused:
+            try:
+                sums, message = compiled_messages()(*arguments)
+                return sums, self._updated(edges, message)
+            except compiler_errors() as error:
+                self.fused = False
+                reason = str(error).strip().splitlines()[0][:200]
+                warnings.warn(f"not compiled, plain operations serve: {reason}", stacklevel=2)
+        sums, message = gated_messages(*arguments)
         return sums, self._updated(edges, message)
 
     def _blockwise(

@@ -15,6 +15,7 @@ from opalign.model.config import (
     ScalarHeadConfig,
 )
 from opalign.model.heads import PhysicalHead, VectorHead
+from opalign.model.layers import EdgeGatedConvolution
 from opalign.model.optimate import OptimateEncoder
 
 Head = PhysicalHead | VectorHead | DeltaHead | SimilarityHead
@@ -32,6 +33,16 @@ class SpectrumModel(nn.Module):
         else:
             self.encoder = OptimateEncoder(config.encoder)
         self.head = _new_head(config, self.encoder)
+
+    def fuse(self) -> None:
+        """Let torch compile the inner loops of the convolutions at their first call.
+
+        That takes some ten seconds, once, and pays on a GPU; where torch cannot compile, a warning
+        says so and the plain operations serve. Results are the same but for rounding.
+        """
+        for module in self.modules():
+            if isinstance(module, EdgeGatedConvolution):
+                module.fused = True
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -277,6 +277,9 @@ class TrainingConfig(_Configuration):
     )
     seed: NonNegativeInt = 0
     precision: Literal["32", "bf16-mixed"] = "32"
+    compile: bool = Field(
+        False, description="let torch compile the convolutions; for a GPU, and long runs"
+    )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     num_threads: PositiveInt | None = Field(None, description="CPU threads; default: torch's own")
     save_seconds: NonNegativeFloat = Field(

@@ -86,6 +86,8 @@ def train(
             parts["train"], config.data, model_config, config.loss, held_out
         )
         network = _new_network(model_config, config.seed)
+        if config.compile:
+            network.fuse()
         fit_components(network, parts["train"])
         if config.initial is not None:
             ids = [*parts["validation"].ids, *parts["test"].ids]
