@@ -44,14 +44,24 @@ class EpochBatches(Sampler[list[int]]):
     work
         (size,) work of each row. If given, batches have the same number of rows to within one, and
         rows are exchanged until the sums of their work are as even as exchanges make them.
+    process, processes
+        Which share of every batch to give, of how many. Where a batch has too few rows for all, a
+        share is one row of the batch, as ``~row``: a row to go through that counts for nothing.
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int, work: NDArray[np.int64] | None = None
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        work: NDArray[np.int64] | None = None,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         # Of this name, Lightning tells it the epoch before it asks for batches.
         self.sampler = EpochShuffle(size, seed)
         self.batch_size, self.work = batch_size, work
+        self.process, self.processes = process, processes
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
@@ -60,7 +70,25 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.batch_size)
 
+    def rows_in(self, index: int) -> int:
+        """Return the number of rows of a whole batch, all shares together."""
+        size = len(self.sampler)
+        if self.work is None:
+            return min(self.batch_size, size - index * self.batch_size)
+        even, more = divmod(size, len(self))
+        return even + (index < more)
+
     def __iter__(self) -> Iterator[list[int]]:
+        return self._whole() if self.processes == 1 else map(self._share, self._whole())
+
+    def _share(self, batch: list[int]) -> list[int]:
+        if self.work is None:
+            share = batch[self.process :: self.processes]
+        else:
+            share = even_parts(batch, self.work, self.processes)[self.process]
+        return share or [~batch[0]]
+
+    def _whole(self) -> Iterator[list[int]]:
         order = list(self.sampler)
         if self.work is not None:
             yield from even_parts(order, self.work, len(self))

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from opalign.files import atomic_path, write_text
+from opalign.training import distributed
 from opalign.training.task import MONITOR
 
 STATE_FILE = "last.ckpt"
@@ -86,11 +87,16 @@ class StateWriter(Checkpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Write, unless the last time was a short while ago."""
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.monotonic() - self._written >= self.seconds:
+        # Clocks differ, and all processes take part in writing.
+        if distributed.any_of(last or time.monotonic() - self._written >= self.seconds):
             self.write(trainer)
 
     def write(self, trainer: lightning.Trainer) -> None:
         """Write state and learning curve."""
+        self._written = time.monotonic()
+        if not distributed.is_first():
+            trainer.save_checkpoint(self.path)  # takes part, and writes nothing
+            return
         with atomic_path(self.path) as temporary:
             trainer.save_checkpoint(temporary)
         curve = pd.DataFrame(self.best.history)

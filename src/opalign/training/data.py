@@ -26,6 +26,7 @@ from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError, DatasetError
 from opalign.model.config import ModelConfig, SpectralTarget
 from opalign.spectrum.grid import EnergyGrid
+from opalign.training import distributed
 from opalign.training.batches import EpochBatches, work_of
 from opalign.training.config import (
     Batching,
@@ -110,19 +111,28 @@ def loader(
 ) -> DataLoader[Any]:
     """Batches of all materials, none dropped; shuffled anew in every epoch if a seed is given.
 
+    Shuffled ones are of ``batch_size`` over all processes, of which each gets its share.
+
     Collating small graphs takes about a millisecond, less than handing them between processes, so
     there are no worker processes.
     """
     rows, pin = _Rows(len(materials)), torch.cuda.is_available()
 
     def collate_rows(chosen: list[int]) -> Batch:
-        return batch_of(materials, chosen)
+        if chosen[0] >= 0:
+            return batch_of(materials, chosen)
+        batch = batch_of(materials, [~row for row in chosen])
+        # Nothing is known of them, so that they count for nothing.
+        unknown = {name: value.fill_(torch.nan) for name, value in batch["targets"].items()}
+        return {**batch, "targets": unknown}
 
     if shuffle_seed is None:
         return DataLoader(rows, batch_size, collate_fn=collate_rows, pin_memory=pin)
     even = batching == "angles"
     work = work_of(materials.graphs, reduced=materials.reduced) if even else None
-    batches = EpochBatches(len(materials), batch_size, shuffle_seed, work)
+    batches = EpochBatches(
+        len(materials), batch_size, shuffle_seed, work, distributed.own(), distributed.count()
+    )
     return DataLoader(rows, batch_sampler=batches, collate_fn=collate_rows, pin_memory=pin)
 
 

@@ -15,6 +15,7 @@ from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
 from opalign.spectrum.similarity import mean_absolute_error, mean_squared_error
 from opalign.spectrum.units import LOG_ABSORPTION_FLOOR
+from opalign.training import distributed
 from opalign.training.config import CurriculumConfig, FurtherTerms, LossConfig
 from opalign.training.data import BAND_GAP, SIMILARITY, STATIC_DIELECTRIC
 from opalign.training.spectral_terms import (
@@ -198,6 +199,13 @@ def _known(reference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_of_known(error: Tensor, known: Tensor) -> Tensor:
-    """Mean over known values, broadcast to the errors; zero if there is none."""
+    """Mean over known values, broadcast to the errors; zero if there is none.
+
+    In several processes: what, averaged over the processes, as gradients are, is the mean over the
+    known values of all of them, whatever the numbers in each.
+    """
     known = known.expand_as(error)
-    return (error * known).sum() / known.sum().clamp(min=1)
+    number = distributed.total(known.sum()).clamp(min=1)
+    if distributed.count() > 1:
+        number = number / distributed.count()
+    return (error * known).sum() / number

@@ -18,6 +18,7 @@ from opalign.errors import ConfigurationError, DatasetError, OpalignError
 from opalign.files import atomic_path
 from opalign.model.config import ModelConfig
 from opalign.model.network import SpectrumModel
+from opalign.training import distributed
 from opalign.training.components import fit_components
 from opalign.training.conclusion import RESULT_FILE, RunResult, conclude
 from opalign.training.config import PretrainingConfig, TrainingConfig
@@ -67,31 +68,36 @@ def train(
         Someone stopped it; resuming gives the same weights as if nobody had.
     """
     out = Path(out)
-    console = console or Console()
-    begun = (out / CONFIG_FILE).is_file()
-    config = claim(config, out, resume)
+    first = distributed.is_first()
+    console = console or Console(quiet=not first)
+    begun = (out / CONFIG_FILE).is_file() or not first
+    with distributed.in_turn():
+        # The others find the run that the first has just begun.
+        config = claim(config, out, resume or not first)
     if (out / RESULT_FILE).is_file():
         return RunResult(out, read_result(out / RESULT_FILE), was_finished=True)
     try:
-        # Read now, not after hours of training: it may be refused.
-        promised = config.cross_validated
-        crossed = None if promised is None else read_figures(promised, config)
-        tables = open_tables(config.data.tables)
-        split = _split(config, tables, out)
-        model_config = build_model_config(config, tables)
-        materials = load_materials(tables, model_config, config.data, config.loss)
-        parts = {name: materials.select(getattr(split, name)) for name in PARTS}
-        held_out = [*parts["validation"].formulas, *parts["test"].formulas]
-        parts["train"] = with_further(
-            parts["train"], config.data, model_config, config.loss, held_out
-        )
-        network = _new_network(model_config, config.seed)
-        if config.compile:
-            network.fuse()
-        fit_components(network, parts["train"])
-        if config.initial is not None:
-            ids = [*parts["validation"].ids, *parts["test"].ids]
-            load_initial(config.initial, network, dict(zip(ids, held_out, strict=True)))
+        with distributed.in_turn(first_alone=config.data.graph_cache is not None):
+            # Read now, not after hours of training: it may be refused.
+            promised = config.cross_validated
+            crossed = None if promised is None else read_figures(promised, config)
+            tables = open_tables(config.data.tables)
+            split = _split(config, tables, out)
+            model_config = build_model_config(config, tables)
+            materials = load_materials(tables, model_config, config.data, config.loss)
+            parts = {name: materials.select(getattr(split, name)) for name in PARTS}
+            held_out = [*parts["validation"].formulas, *parts["test"].formulas]
+            parts["train"] = with_further(
+                parts["train"], config.data, model_config, config.loss, held_out
+            )
+            network = _new_network(model_config, config.seed)
+            distributed.check_network(network)
+            if config.compile:
+                network.fuse()
+            fit_components(network, parts["train"])
+            if config.initial is not None:
+                ids = [*parts["validation"].ids, *parts["test"].ids]
+                load_initial(config.initial, network, dict(zip(ids, held_out, strict=True)))
     except OpalignError:
         if not begun:
             release(out)
@@ -120,7 +126,11 @@ def train(
     metrics: dict[str, Any] = {"best_epoch": stage.best_epoch + 1, "epochs": stage.epochs}
     if crossed is not None:
         metrics["cross_validation"] = crossed
-    return conclude(config, tables, split, parts, network, metrics, out)
+    result = RunResult(out, metrics)
+    with distributed.in_turn():
+        if first:
+            result = conclude(config, tables, split, parts, network, metrics, out)
+    return result
 
 
 def build_model_config(config: TrainingConfig, tables: list[SpectraTable]) -> ModelConfig:
@@ -201,7 +211,8 @@ def _split(config: TrainingConfig, tables: list[SpectraTable], out: Path) -> Spl
             where=str(path),
             cure="put the tables back as they were, or start a new run in another folder",
         )
-    split.save(path)
+    if distributed.is_first():
+        split.save(path)
     return split
 
 
@@ -251,6 +262,8 @@ def _pretrain(
         logs=out / "logs" / "pretraining",
         console=console,
     )
+    if not distributed.is_first():
+        return
     with atomic_path(kept) as temporary:
         # Not save_file, whose errors are not the system's.
         temporary.write_bytes(save({n: v.contiguous() for n, v in network.state_dict().items()}))

@@ -15,10 +15,12 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
 from opalign.errors import ConfigurationError, StorageError
 from opalign.model.network import SpectrumModel
+from opalign.training import distributed
 from opalign.training.augmentation import changes_geometry
 from opalign.training.callbacks import BestWeights, Reporter, StateWriter
 from opalign.training.config import AugmentationConfig, OptimizerConfig, TrainingConfig
@@ -157,9 +159,16 @@ def _trainer(
             "accelerator is gpu, and torch finds none",
             cure="set accelerator to auto or cpu, or install a torch build for your GPU",
         )
+    several, here = distributed.count() > 1, distributed.on_this_machine()
     return lightning.Trainer(
         accelerator=run.accelerator,
-        devices=1,
+        devices=here,
+        num_nodes=distributed.count() // here,
+        # Pretraining does not use the whole network.
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        if several
+        else "auto",
+        use_distributed_sampler=False,
         precision=run.precision,
         max_epochs=epochs,
         callbacks=callbacks,
@@ -189,6 +198,8 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
         # States are written at the ends of epochs only; that is all a resumed run needs.
         warnings.filterwarnings("ignore", ".*resuming from a checkpoint.*")
+        # Figures are averaged over the processes before they are logged.
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")
         # torch's own tensorboard writer and its deprecations are no business of the user's.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from opalign.model.network import SpectrumModel
 from opalign.spectrum.similarity import similarity_coefficient
+from opalign.training import distributed
 from opalign.training.augmentation import perturb
 from opalign.training.averaging import AveragedNetwork
 from opalign.training.batches import EpochBatches
@@ -97,14 +98,16 @@ class SpectrumTask(lightning.LightningModule):
 
         Not once an epoch: what the loaders draw in between differs in a resumed run.
         """
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(self._own_seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch."""
         step = self.global_step
-        graph = perturb(batch["graph"], self.augmentation, self.seed, step)
+        graph = perturb(batch["graph"], self.augmentation, self._own_seed, step)
         terms = self.loss(self.network(graph), batch["targets"], step / self.total_steps)
-        self._log_terms("training", terms, batch)
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        whole = batches.rows_in(index) if isinstance(batches, EpochBatches) else None
+        self._log_terms("training", terms, batch, whole)
         return terms["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -174,14 +177,27 @@ class SpectrumTask(lightning.LightningModule):
             }
         return optimizer
 
-    def _log_terms(self, stage: str, terms: dict[str, Tensor], batch: Batch) -> None:
-        size = len(next(iter(batch["targets"].values())))
+    @property
+    def _own_seed(self) -> int:
+        """Seed of what each process draws for itself; in one process that of the run."""
+        return self.seed + 104_729 * distributed.own()
+
+    def _log_terms(
+        self, stage: str, terms: dict[str, Tensor], batch: Batch, size: int | None = None
+    ) -> None:
+        """Take up means over a batch of ``size``, all processes together; default: over this."""
+        if size is None:
+            size = len(next(iter(batch["targets"].values())))
         self.means.add({f"{stage}/{name}": value for name, value in terms.items()}, size)
 
     def _log_means(self, stage: str) -> dict[str, float]:
-        """Log the means over the materials of an epoch that has ended, and return them."""
+        """Log the means over the materials of an epoch that has ended, and return them.
+
+        Averaged over the processes: each has its share of training, and validates everything.
+        """
         figures = {}
-        for name, (mean, count) in self.means.take(stage).items():
+        for name, (own, count) in self.means.take(stage).items():
+            mean = distributed.mean(own)
             self.log(name, mean, on_step=False, on_epoch=True, batch_size=count)
             figures[name] = float(mean)
         return figures
