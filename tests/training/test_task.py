@@ -217,10 +217,10 @@ def test_the_learning_curve_is_the_mean_over_an_epoch(tiny, tmp_path, silent, se
     inside = SpectrumTask._log_terms
     losses: list = []
 
-    def log_terms(self, stage, terms, batch):
+    def log_terms(self, stage, terms, batch, size=None):
         if stage == "training":
             losses.append((terms["loss"].item(), len(batch["targets"]["epsilon_imaginary"])))
-        inside(self, stage, terms, batch)
+        inside(self, stage, terms, batch, size)
 
     monkeypatch.setattr(SpectrumTask, "_log_terms", log_terms)
     train(tiny(epochs=1, batch_size=3), tmp_path / "run", console=silent)
