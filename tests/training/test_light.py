@@ -51,8 +51,9 @@ def test_it_is_the_task_of_a_full_run(prepared, tmp_path, silent):
         state=tmp_path / "state", logs=tmp_path / "logs", console=silent,
     )  # fmt: skip
     for (name, value), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        # Same operations in the same order; room for fused ones that round otherwise.
-        torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-6, msg=name)
+        # The loss of a full run is a mean over processes and rounds otherwise, and Adam divides
+        # a gradient by its size: where that is near zero, rounding is a share of a step.
+        torch.testing.assert_close(value, other, rtol=1e-4, atol=5e-4, msg=name)
     assert not ours.training
 
 
