@@ -43,40 +43,24 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from network_rows import (
     BATCH,
     NEIGHBORS,
     OUTPUTS,
     RADIUS,
-    SEED,
     THREADS,
     network_rows,
     optimate_rows,
 )
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 from rich.progress import Progress
+from samples import sample_structures
 from sides import ALIGNN_SEARCHES, AlignnSide, OpalignSide, PygSide
 from timing import Row, alternate, report
 
 PREPARING_THREADS = 1
 OPTIMATE_RADIUS = 5.0
-
-
-def sample_structures(path: Path, count: int) -> list[Structure]:
-    """Draw ``count`` structures from a table, the same ones each time."""
-    table = pq.read_table(path, columns=["lattice", "species", "frac_coords"])
-    chosen = np.random.default_rng(SEED).choice(table.num_rows, size=count, replace=False)
-    return [
-        Structure(
-            Lattice(np.reshape(row["lattice"], (3, 3))),
-            row["species"],
-            np.reshape(row["frac_coords"], (-1, 3)),
-            to_unit_cell=True,
-        )
-        for row in table.take(np.sort(chosen)).to_pylist()
-    ]
 
 
 def same_bonds(first: np.ndarray, second: np.ndarray) -> bool:

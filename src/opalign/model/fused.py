@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Messages = Callable[..., tuple[Tensor, Tensor]]
 
@@ -58,6 +58,14 @@ def gated_messages(
     return sums, message
 
 
+def gated_update(
+    edges: Tensor, message: Tensor, scale: Tensor, shift: Tensor, epsilon: float
+) -> Tensor:
+    """Edges (E, d) + silu(layer norm(message)), of the dtype of the edges."""
+    normed = nn.functional.layer_norm(message, (message.shape[1],), scale, shift, epsilon)
+    return edges + nn.functional.silu(normed).to(edges.dtype)
+
+
 @cache
 def compiled_messages() -> Messages:
     """Return :func:`gated_messages` as torch compiles it at its first call.
@@ -65,6 +73,13 @@ def compiled_messages() -> Messages:
     Numbers of atoms, bonds and angles change from batch to batch: one code serves all of them.
     """
     compiled: Messages = torch.compile(gated_messages, dynamic=True)
+    return compiled
+
+
+@cache
+def compiled_update() -> Callable[..., Tensor]:
+    """Return :func:`gated_update` as torch compiles it at its first call."""
+    compiled: Callable[..., Tensor] = torch.compile(gated_update, dynamic=True)
     return compiled
 
 

@@ -12,7 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from opalign.model.fused import compiled_messages, compiler_errors, gated_messages
+from opalign.model.fused import (
+    compiled_messages,
+    compiled_update,
+    compiler_errors,
+    gated_messages,
+)
 from opalign.model.gated import GatedInputs, gated_sum
 
 Normalization = Literal["layer", "batch", "none"]
@@ -157,7 +162,10 @@ class EdgeGatedConvolution(nn.Module):
         if self.fused:
             try:
                 sums, message = compiled_messages()(*arguments)
-                return sums, self._updated(edges, message)
+                norm = self.edge_norm
+                if not isinstance(norm, nn.LayerNorm):
+                    return sums, self._updated(edges, message)
+                return sums, compiled_update()(edges, message, norm.weight, norm.bias, norm.eps)
             except compiler_errors() as error:
                 self.fused = False
                 reason = str(error).strip().splitlines()[0][:200]

@@ -37,7 +37,7 @@ def require_grid_length(values: Any, grid: EnergyGrid, name: str = "values") -> 
         )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _operator_tensor(
     factory: Callable[..., np.ndarray], arguments: tuple[Hashable, ...], dtype: Any, device: Any
 ) -> Any:
@@ -46,6 +46,19 @@ def _operator_tensor(
     # A tensor born in inference mode could never enter a later training step.
     with torch.inference_mode(False):
         return torch.tensor(factory(*arguments), dtype=dtype, device=device)
+
+
+def constant_like(values: Any, factory: Callable[..., np.ndarray], *arguments: Hashable) -> Any:
+    """Return ``factory(*arguments)`` as a tensor of the dtype and on the device of ``values``.
+
+    Made once and kept: copied to a GPU in every step, it would make the GPU wait for the host.
+    """
+    return _operator_tensor(factory, arguments, values.dtype, values.device)
+
+
+def trapezoidal_weights(grid: EnergyGrid) -> np.ndarray:
+    """Weights of the trapezoidal rule on ``grid`` (n,) in eV, for :func:`constant_like`."""
+    return grid.weights
 
 
 def apply_operator(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from opalign.spectrum.arrays import is_tensor, namespace, require_grid_length
+import numpy as np
+
+from opalign.spectrum.arrays import constant_like, is_tensor, namespace, require_grid_length
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.units import HBAR_C
 
@@ -34,10 +36,13 @@ def refractive_index(epsilon_real: Any, epsilon_imaginary: Any) -> tuple[Any, An
 def absorption_coefficient(extinction: Any, grid: EnergyGrid) -> Any:
     """Return α = 2Ek/(ħc) in cm⁻¹ from k (..., n) on ``grid``."""
     require_grid_length(extinction, grid, "values of k")
-    factor: Any = 2.0 * grid.values / HBAR_C
     if is_tensor(extinction):
-        factor = extinction.new_tensor(factor)
-    return extinction * factor
+        return extinction * constant_like(extinction, _absorption_factor, grid)
+    return extinction * _absorption_factor(grid)
+
+
+def _absorption_factor(grid: EnergyGrid) -> np.ndarray:
+    return np.asarray(2.0 * grid.values / HBAR_C)
 
 
 def reflectivity(index: Any, extinction: Any) -> Any:

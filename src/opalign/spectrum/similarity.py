@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from opalign.spectrum.arrays import is_tensor, namespace, require_grid_length
+from opalign.spectrum.arrays import (
+    constant_like,
+    is_tensor,
+    namespace,
+    require_grid_length,
+    trapezoidal_weights,
+)
 from opalign.spectrum.grid import EnergyGrid
 
 
@@ -58,7 +64,7 @@ def _array(values: Any) -> Any:
 
 def _integrate(values: Any, grid: EnergyGrid) -> Any:
     if is_tensor(values):
-        return (values * values.new_tensor(grid.weights)).sum(-1)
+        return (values * constant_like(values, trapezoidal_weights, grid)).sum(-1)
     return np.asarray(values) @ grid.weights
 
 

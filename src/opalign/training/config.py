@@ -280,6 +280,11 @@ class TrainingConfig(_Configuration):
     compile: bool = Field(
         False, description="let torch compile the convolutions; for a GPU, and long runs"
     )
+    recorded: bool = Field(
+        True,
+        description="on one GPU, keep the materials there and replay steps that were recorded "
+        "once; where steps differ (batch norm, a curriculum, augmentation) it has no effect",
+    )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     num_threads: PositiveInt | None = Field(None, description="CPU threads; default: torch's own")
     save_seconds: NonNegativeFloat = Field(

@@ -102,14 +102,27 @@ def batch_of(materials: Materials, rows: Sequence[int]) -> Batch:
     }
 
 
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch on a device."""
+    if device.type == "cpu":
+        return batch
+    return {
+        part: {name: value.to(device) for name, value in values.items()}
+        for part, values in batch.items()
+    }
+
+
 def loader(
     materials: Materials,
     batch_size: int,
     *,
     shuffle_seed: int | None = None,
     batching: Batching = "count",
+    only_rows: bool = False,
 ) -> DataLoader[Any]:
     """Batches of all materials, none dropped; shuffled anew in every epoch if a seed is given.
+
+    With ``only_rows`` a batch is ``{"rows": list of row numbers}``, for who has the materials.
 
     Shuffled ones are of ``batch_size`` over all processes, of which each gets its share.
 
@@ -119,6 +132,8 @@ def loader(
     rows, pin = _Rows(len(materials)), torch.cuda.is_available()
 
     def collate_rows(chosen: list[int]) -> Batch:
+        if only_rows:
+            return {"rows": chosen}
         if chosen[0] >= 0:
             return batch_of(materials, chosen)
         batch = batch_of(materials, [~row for row in chosen])

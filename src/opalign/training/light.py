@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from opalign.errors import ConfigurationError
@@ -20,9 +20,14 @@ from opalign.training.augmentation import changes_geometry, perturb
 from opalign.training.averaging import AveragedNetwork
 from opalign.training.batches import EpochShuffle
 from opalign.training.config import AugmentationConfig, OptimizerConfig
-from opalign.training.data import Materials, batch_of
+from opalign.training.data import Materials, batch_of, moved
 from opalign.training.losses import TrainingLoss
 from opalign.training.optimization import new_optimizer
+from opalign.training.recorded import RecordedStep, can_record
+from opalign.training.resident import ResidentMaterials
+
+LOOK_AT_LOSS = 50
+"""Steps between two looks at the loss on a GPU, which has to finish for that."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def fit_steps(
         raise ConfigurationError("there is no material to train on")
     if changes_geometry(augmentation):
         materials = replace(materials, reduced=False)
+    device = next(network.parameters()).device
     frozen = (
         set() if rate_of is None else {n for n, _ in network.named_parameters() if not rate_of(n)}
     )
@@ -81,23 +87,25 @@ def fit_steps(
         parameter.requires_grad_(name not in frozen)
     average = None if averaging is None else AveragedNetwork(network, averaging)
     adam, schedule = new_optimizer(network, optimizer, steps, rate_of)
-    passes, losses = 0, list[float]()
+    passes, losses = 0, list[Tensor]()
     seen: set[str] = set()
     network.train()
-    with torch.random.fork_rng(devices=[]):
+    recorded = None
+    if can_record(network, loss, materials, augmentation, device):
+        resident = ResidentMaterials(materials, device)
+        recorded = RecordedStep(network, loss, resident, min(batch_size, len(materials)))
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for step, rows in zip(
             range(steps), _batches(len(materials), batch_size, seed), strict=False
         ):
-            batch = batch_of(materials, rows)
-            graph = perturb(batch["graph"], augmentation, seed, step)
-            value = loss(network(graph), batch["targets"], step / steps)["loss"]
+            if recorded is None:
+                batch = moved(batch_of(materials, rows), device)
+                graph = perturb(batch["graph"], augmentation, seed, step)
+                value = loss(network(graph), batch["targets"], step / steps)["loss"]
+            else:
+                value = recorded(rows)["loss"]
             adam.zero_grad(set_to_none=True)
-            if not torch.isfinite(value):
-                raise ConfigurationError(
-                    f"the loss is no finite number any more in step {step + 1}",
-                    cure="start anew with a lower optimizer.learning_rate",
-                )
             # A batch without anything known has no gradient to follow.
             if value.requires_grad:
                 value.backward()
@@ -110,14 +118,25 @@ def fit_steps(
                 average.update(network, step)
             passes += len(rows)
             seen.update(materials.ids[row] for row in rows)
-            losses.append(float(value.detach()))
+            losses.append(value.detach())
+            # Looked at now and then: a GPU would have to wait for the host in every step.
+            if device.type == "cpu" or step % LOOK_AT_LOSS == 0 or step == steps - 1:
+                _require_finite(losses[-1], step)
     if average is not None:
         _take_average(network, average.module)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     network.eval()
-    last = losses[-max(1, steps // 10) :]
-    return LightStage(steps, passes, tuple(sorted(seen)), sum(last) / len(last))
+    last = torch.stack(losses[-max(1, steps // 10) :])
+    return LightStage(steps, passes, tuple(sorted(seen)), float(last.mean()))
+
+
+def _require_finite(loss: Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise ConfigurationError(
+            f"the loss is no finite number any more in step {step + 1}",
+            cure="start anew with a lower optimizer.learning_rate",
+        )
 
 
 def _batches(size: int, batch_size: int, seed: int) -> Iterator[list[int]]:

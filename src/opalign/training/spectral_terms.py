@@ -7,9 +7,11 @@ that nearly right is better than far off; the slope and the logarithm look at wh
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from opalign.spectrum.arrays import constant_like, trapezoidal_weights
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.units import HBAR_C, LOG_ABSORPTION_FLOOR
@@ -20,7 +22,7 @@ LEAST_AREA = 1e-3
 
 def relative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) -> Tensor:
     """1 − SC = ∫|Δ| dE / ∫|reference| dE of spectra (..., n): (...)."""
-    weights = predicted.new_tensor(grid.weights)
+    weights = constant_like(predicted, trapezoidal_weights, grid)
     distance = ((predicted - reference).abs() * weights).sum(-1)
     return distance / (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
 
@@ -31,7 +33,7 @@ def blurred_distance(
     """Take 1 − SC after a further Gaussian of σ = ``width`` eV on both sides."""
     broadening = Broadening("gaussian", width)
     difference = broaden(predicted - reference, grid, broadening, "odd")
-    weights = predicted.new_tensor(grid.weights)
+    weights = constant_like(predicted, trapezoidal_weights, grid)
     area = (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
     return (difference.abs() * weights).sum(-1) / area
 
@@ -42,7 +44,7 @@ def cumulative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) 
     For two spectra of equal area this is the Wasserstein distance, the mean energy in eV by which
     weight has to be moved (Vallender, Theory Probab. Appl. 18, 784 (1974)).
     """
-    weights = predicted.new_tensor(grid.weights)
+    weights = constant_like(predicted, trapezoidal_weights, grid)
     moved = ((predicted - reference) * weights).cumsum(-1)
     area = (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
     return (moved.abs() * weights).sum(-1) / area
@@ -60,11 +62,15 @@ def logarithmic_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid)
     nα = E ε₂/(ħc) exactly, so that ε₂ suffices: the refractive index that α has beside it is one
     that both sides nearly share, and edges differ by orders of magnitude.
     """
-    per_centimetre = predicted.new_tensor(grid.values / HBAR_C)
+    per_centimetre = constant_like(predicted, _per_centimetre, grid)
     floor = 10.0**LOG_ABSORPTION_FLOOR
     ours, theirs = (
         torch.log10((spectrum * per_centimetre).clamp(min=floor))
         for spectrum in (predicted, reference)
     )
-    weights = predicted.new_tensor(grid.weights)
+    weights = constant_like(predicted, trapezoidal_weights, grid)
     return ((ours - theirs).abs() * weights).sum(-1) / (grid.stop - grid.start)
+
+
+def _per_centimetre(grid: EnergyGrid) -> np.ndarray:
+    return np.asarray(grid.values / HBAR_C)

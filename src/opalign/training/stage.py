@@ -26,6 +26,8 @@ from opalign.training.callbacks import BestWeights, Reporter, StateWriter
 from opalign.training.config import AugmentationConfig, OptimizerConfig, TrainingConfig
 from opalign.training.data import Materials, loader
 from opalign.training.losses import TrainingLoss
+from opalign.training.recorded import RecordedStep, can_record
+from opalign.training.resident import ResidentMaterials
 from opalign.training.task import MONITOR, DivergenceError, SpectrumTask
 
 
@@ -89,10 +91,17 @@ def fit_stage(
         callbacks.append(EarlyStopping(MONITOR, patience=run.early_stopping, check_finite=False))
     with _quiet(), _without_traces(run):
         trainer = _trainer(run, optimizer, epochs, callbacks, logs)
+        task.recorded = _recorded(run, task, training, batch_size, trainer.strategy.root_device)
         try:
             trainer.fit(
                 task,
-                loader(training, batch_size, shuffle_seed=run.seed, batching=run.batching),
+                loader(
+                    training,
+                    batch_size,
+                    shuffle_seed=run.seed,
+                    batching=run.batching,
+                    only_rows=task.recorded is not None,
+                ),
                 None if validation is None else loader(validation, batch_size),
                 ckpt_path=_readable(writer.path),
                 # Tensors and plain values alone: a state is read without running code of a file.
@@ -123,6 +132,25 @@ def fit_stage(
     network.load_state_dict(best.weights)
     network.cpu().eval()
     return StageResult(best.epoch, best.loss, len(best.history))
+
+
+def _recorded(
+    run: TrainingConfig,
+    task: SpectrumTask,
+    training: Materials,
+    batch_size: int,
+    device: torch.device,
+) -> RecordedStep | None:
+    """Return what replays steps, or None where they cannot be recorded or shall not."""
+    several = distributed.count() > 1
+    if not run.recorded or several or not can_record(
+        task.network, task.loss, training, task.augmentation, device
+    ):  # fmt: skip
+        return None
+    # Before Lightning does it, as a recording knows the weights by their places.
+    task.to(device)
+    resident = ResidentMaterials(training, device)
+    return RecordedStep(task.network, task.loss, resident, min(batch_size, len(training)))
 
 
 def _readable(state: Path) -> str | None:

@@ -21,6 +21,7 @@ from opalign.training.config import AugmentationConfig, OptimizerConfig
 from opalign.training.data import Batch
 from opalign.training.losses import TrainingLoss
 from opalign.training.optimization import new_optimizer
+from opalign.training.recorded import RecordedStep
 
 MONITOR = "validation/loss"
 
@@ -78,6 +79,8 @@ class SpectrumTask(lightning.LightningModule):
         self.means = RunningMeans()
         self.total_steps, self.seed = total_steps, seed
         self.augmentation = augmentation
+        #: Takes the place of forward and backward pass where steps are recorded.
+        self.recorded: RecordedStep | None = None
         # A submodule, so that its state is saved and restored with everything else.
         self.averaged = None if averaging is None else AveragedNetwork(network, averaging)
 
@@ -102,6 +105,10 @@ class SpectrumTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch."""
+        if self.recorded is not None:
+            terms = self.recorded(batch["rows"])
+            self._log_terms("training", terms, batch, len(batch["rows"]))
+            return terms["loss"]
         step = self.global_step
         graph = perturb(batch["graph"], self.augmentation, self._own_seed, step)
         terms = self.loss(self.network(graph), batch["targets"], step / self.total_steps)
