@@ -130,8 +130,12 @@ def _scalars_of(config: TrainingConfig, held_out: set[str]) -> Materials:
     return found.select(keep)
 
 
-def run_fold(run: FoldRun) -> float:
-    """Train and predict the fold's test materials, unless that is done; seconds it took."""
+def run_fold(run: FoldRun, device: str = "cpu", *, half: bool = False) -> float:
+    """Train and predict the fold's test materials, unless that is done; seconds it took.
+
+    ``half``: in mixed precision (bfloat16); no part of a file's name, so that it needs a folder of
+    its own.
+    """
     if run.path.is_file():
         return 0.0
     begin = time.monotonic()
@@ -142,28 +146,32 @@ def run_fold(run: FoldRun) -> float:
     training, test = materials.select(split.train), materials.select(split.test)
     model = build_model_config(config, tables_of(config.data.tables))
     training = with_further(training, config.data, model, config.loss, test.formulas)
-    network = _started(run, training, set(test.formulas))
     steps = config.epochs * math.ceil(len(training) / config.batch_size)
-    fit_steps(
-        network,
-        training_loss(network.config, config.loss),
-        training,
-        optimizer=config.optimizer,
-        steps=steps,
-        batch_size=config.batch_size,
-        averaging=config.averaging,
-        seed=config.seed,
-        augmentation=config.augmentation,
-    )
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+        network = _started(run, training, set(test.formulas), device)
+        fit_steps(
+            network,
+            training_loss(network.config, config.loss),
+            training,
+            optimizer=config.optimizer,
+            steps=steps,
+            batch_size=config.batch_size,
+            averaging=config.averaging,
+            seed=config.seed,
+            augmentation=config.augmentation,
+        )
     output = predict_materials(network, test)
-    kept = {name: output[name] for name in ("epsilon_imaginary", "epsilon_real", "band_gap")}
+    kept = {
+        name: output[name].astype(np.float32)
+        for name in ("epsilon_imaginary", "epsilon_real", "band_gap")
+    }
     seconds = time.monotonic() - begin
     with atomic_path(run.path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, ids=np.array(split.test), seconds=seconds, **kept)
     return seconds
 
 
-def _started(run: FoldRun, training: Materials, held_out: set[str]) -> SpectrumModel:
+def _started(run: FoldRun, training: Materials, held_out: set[str], device: str) -> SpectrumModel:
     """Network after its first stage, which all runs that share it begin with."""
     config, stage = run.config, run.config.pretraining
     model = build_model_config(config, tables_of(config.data.tables))
@@ -171,6 +179,7 @@ def _started(run: FoldRun, training: Materials, held_out: set[str]) -> SpectrumM
         torch.manual_seed(config.seed)
         network = SpectrumModel(model)
     fit_components(network, training)
+    network.to(device)
     if stage is None:
         return network
     settings = stage.model_dump(mode="json", exclude={"table"})
@@ -253,7 +262,7 @@ def out_of_fold(runs: Sequence[FoldRun], reference: SpectraSet, place: int) -> S
     order = [{m: i for i, m in enumerate(ids.tolist())}[m] for m in reference.ids]
 
     def rows(name: str) -> np.ndarray:
-        return np.concatenate([part[name] for part in parts])[order]
+        return np.concatenate([part[name] for part in parts])[order].astype(np.float64)
 
     return replace(
         reference,

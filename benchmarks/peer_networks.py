@@ -17,6 +17,7 @@ from alignn.torch_graph_builder import batch_torch_graph_pairs, build_pure_torch
 from alignn.utils import group_decay
 from jarvis.core.atoms import Atoms
 from pymatgen.core import Structure
+from sides import moved
 from torch import Tensor, nn
 from torch_geometric.nn import GATv2Conv
 from torch_geometric.nn.models.schnet import GaussianSmearing
@@ -155,6 +156,7 @@ def train_peer(
     *,
     epochs: int,
     seed: int,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Train on ``training`` rows and predict ``test`` rows: Im ε̄ (rows, n).
 
@@ -162,8 +164,13 @@ def train_peer(
     """
     recipe, network_of, _ = PEERS[name]
     torch.manual_seed(seed)
-    network = network_of(spectra.shape[1])
-    targets = torch.tensor(spectra, dtype=torch.float32)
+    network = network_of(spectra.shape[1]).to(device)
+    make, targets = batch_of, torch.tensor(spectra, dtype=torch.float32, device=device)
+
+    def batch_of(rows: Sequence[int]) -> object:
+        (batch,) = moved([make(rows)], device)
+        return batch
+
     steps = epochs * math.ceil(len(training) / recipe.batch_size)
     optimizer, schedule = _optimizer(network, recipe, steps)
     best, weights = math.inf, copy.deepcopy(network.state_dict())
@@ -184,7 +191,7 @@ def train_peer(
                 best, weights = value, copy.deepcopy(network.state_dict())
     if validation:
         network.load_state_dict(weights)
-    return _predict(network, batch_of, test).double().numpy()
+    return _predict(network, batch_of, test).double().cpu().numpy()
 
 
 def _optimizer(

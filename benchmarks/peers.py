@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def _peer_data(peer: str, table: Path, width: float) -> tuple[object, SpectraSet
     return PEERS[peer][2](list(opened.structures())), spectra
 
 
-def run_peer(run: PeerRun) -> float:
+def run_peer(run: PeerRun, device: str = "cpu") -> float:
     from peer_networks import PEERS, train_peer
 
     if run.path.is_file():
@@ -99,6 +99,7 @@ def run_peer(run: PeerRun) -> float:
         rows["test"],
         epochs=run.epochs,
         seed=run.seed,
+        device=device,
     )
     seconds = time.monotonic() - begin
     with atomic_path(run.path) as temporary, temporary.open("wb") as file:
@@ -117,17 +118,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of the peers; default: the passes of ours")
     parser.add_argument("--peers", nargs="*", choices=PEER_NAMES, default=list(PEER_NAMES))
     parser.add_argument("--weights", nargs="*", choices=("best", "last"), default=["best", "last"])
+    parser.add_argument("--scalars", type=Path, help="table of the first stage; default: as given")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--skip-ours", action="store_true", help="train the peers alone, no table")
     arguments = parser.parse_args()
     table, work = arguments.table.resolve(), arguments.work.resolve()
     grid = f"model.grid={{start: {GRID.start}, stop: {GRID.stop}, num: {GRID.num}}}"
-    config = read_config(arguments.config, (f"data.tables={table}", grid))
+    changes = [f"data.tables={table}", grid]
+    if arguments.scalars is not None:
+        changes.append(f"pretraining.table={arguments.scalars.resolve()}")
+    config = read_config(arguments.config, changes)
     seeds = range(arguments.seeds)
     ours = {
         seed: [FoldRun(config.model_copy(update={"seed": seed}), fold, FOLD_SEED, work)
                for fold in range(1, FOLDS + 1)]
         for seed in seeds
     }  # fmt: skip
-    run_all([run for group in ours.values() for run in group], run_fold, arguments.processes)
+    if not arguments.skip_ours:
+        work_on_ours = partial(run_fold, device=arguments.device)
+        run_all([r for group in ours.values() for r in group], work_on_ours, arguments.processes)
     training = round(len(tables_of((table,))[0]) * (1 - 1 / FOLDS))
     first, second = passes_of(config, training)
     epochs = arguments.epochs or round((first + second) / training)
@@ -140,7 +149,10 @@ def main() -> None:
         for validated in (weights == "best" for weights in arguments.weights)
         for seed in seeds
     }
-    run_all([run for group in peers.values() for run in group], run_peer, arguments.processes)
+    work_on_peers = partial(run_peer, device=arguments.device)
+    run_all([r for group in peers.values() for r in group], work_on_peers, arguments.processes)
+    if arguments.skip_ours:
+        return
     text = table_of(config, ours, peers, arguments.width, (first, second, epochs, training))
     print(text)
     write_text(work / "peers.md", text)

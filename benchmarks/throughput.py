@@ -140,13 +140,16 @@ def main() -> None:
     parser.add_argument("--structures", type=int, default=32, help="a multiple of the batch of 16")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side")
     parser.add_argument("--device", default="cpu", help="of the networks: cpu, cuda")
+    parser.add_argument("--networks-only", action="store_true", help="no graphs")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
     structures = sample_structures(options.table, options.structures)
     with Progress(transient=True) as progress:
-        rows = graph_rows(structures, options.repeats, progress)
-        rows += radius_rows(structures, options.repeats, progress)
+        rows: list[Row] = []
+        if not options.networks_only:
+            rows += graph_rows(structures, options.repeats, progress)
+            rows += radius_rows(structures, options.repeats, progress)
         rows += network_rows(structures, options.repeats, options.device, progress)
         rows += optimate_rows(structures, options.repeats, options.device, progress)
     sizes = [len(structure) for structure in structures]
