@@ -47,8 +47,13 @@ from opalign.training.recorded import RecordedStep
 from opalign.training.resident import ResidentMaterials
 
 MATERIALS, OUTPUTS, NEIGHBORS, LAYERS = 2144, 1501, 12, 4
-#: Operations of matrix products for one angle of one edge-gated convolution and channel squared.
+#: Matrix products forward and back, of those forward.
 FORWARD_AND_BACK = 3
+#: Arrays of edge features that a convolution moves at least when it trains: edges in, messages and
+#: edges out; back again messages, edges and the gradient of the result in, that of the edges out.
+LEAST_ARRAYS = 7
+STUDY_SECONDS = 46.0
+"""An epoch of the study on an A100: 6.4 hours for 500 of them."""
 PARTS = ("ceilings", "agreement", "training", "inference", "profile")
 
 
@@ -329,17 +334,93 @@ def profile(materials: Materials, device: str) -> str:
     return "\n\n".join(text)
 
 
-def operations(materials: Materials, hidden: int) -> float:
-    """Matrix products of an epoch forward and back, in operations: 8nd² + 2ed² a convolution."""
+def counts_of(materials: Materials) -> tuple[int, int, int]:
+    """Atoms, bonds and angles of all materials, or their classes."""
     atoms = bonds = angles = 0
     for graph in materials.graphs:
         quotient = graph.quotient if materials.reduced else None
         atoms += graph.num_atoms if quotient is None else len(quotient.atomic_numbers)
         bonds += graph.num_bonds if quotient is None else len(quotient.bond_length)
         angles += graph.num_angles if quotient is None else len(quotient.angle_cosine)
+    return atoms, bonds, angles
+
+
+def operations(counts: tuple[int, int, int], hidden: int) -> float:
+    """Matrix products of an epoch forward and back, in operations: 8nd² + 2ed² a convolution."""
+    atoms, bonds, angles = counts
     on_bonds = 2 * LAYERS * (8 * atoms + 2 * bonds)
     on_angles = LAYERS * (8 * bonds + 2 * angles)
     return float(FORWARD_AND_BACK * (on_bonds + on_angles) * hidden**2)
+
+
+def least_bytes(counts: tuple[int, int, int], hidden: int) -> float:
+    """Bytes of edge arrays that an epoch moves at least, in single precision."""
+    _, bonds, angles = counts
+    return float(LEAST_ARRAYS * 4 * hidden * (2 * LAYERS * bonds + LAYERS * angles))
+
+
+def floor(record: dict[str, Any], row: dict[str, Any]) -> float:
+    """Seconds below which an epoch cannot get here: products or memory, whatever takes longer."""
+    kind = "every atom" if "every atom" in row["way"] else "classes"
+    precision = next((name for name in ("TF32", "bf16") if name in row["way"]), "single")
+    rate = record["ceilings"][f"product with {row['hidden']} columns, {precision}, TFLOP/s"]
+    bandwidth = record["ceilings"]["copy, TB/s read and written"]
+    key = f"{row['hidden']}, {kind}"
+    return max(record["operations"][key] / rate, record["bytes"][key] / bandwidth) / 1e12
+
+
+def report(record: dict[str, Any]) -> str:
+    """Write the record as text."""
+    low, high, mean = record["atoms"]
+    lines = [
+        f"{record['materials']:,} oxides and chalcogenides of {low} to {high} atoms ({mean:.1f} on "
+        f"average), {NEIGHBORS} neighbours, {LAYERS} + {LAYERS} layers, {OUTPUTS} outputs. "
+        f"{record['device']}, torch {record['torch']}, {record['date']}. Made by "
+        "`benchmarks/accelerator.py`.",
+        "",
+    ]
+    if isinstance(record.get("ceilings"), dict):
+        lines += ["| measured ceiling | |", "|---|---|"]
+        lines += [f"| {name} | {value:.1f} |" for name, value in record["ceilings"].items()]
+        lines.append("")
+    if isinstance(record.get("training"), list):
+        lines += [
+            "| an epoch of training | hidden | batch | s | of the floor | 500 epochs, minutes "
+            "| against the study's A100 | memory, GB |",
+            "|---" * 8 + "|",
+        ]
+        for row in record["training"]:
+            if "error" in row:
+                lines.append(
+                    f"| {row['way']} | {row['hidden']} | {row['batch']} | {row['error']} |"
+                )
+                continue
+            seconds, memory = row["seconds"], row["memory_GB"]
+            share = floor(record, row) / seconds if "ceilings" in record else float("nan")
+            lines.append(
+                f"| {row['way']} | {row['hidden']} | {row['batch']} | {seconds:.2f} | {share:.0%} "
+                f"| {500 * seconds / 60:.1f} | {STUDY_SECONDS / seconds:.0f} × "
+                f"| {'' if memory is None else f'{memory:.1f}'} |"
+            )
+        lines.append("")
+    if isinstance(record.get("inference"), list):
+        lines += [
+            "| inference on classes | hidden | batch | structures/s | with transfers "
+            "| batches made by one thread |",
+            "|---" * 6 + "|",
+        ]
+        lines += [
+            f"| {row['way']} | {row['hidden']} | {row['batch']} | {row['per_second']:,.0f} "
+            f"| {row['moved_per_second']:,.0f} | {row['collated_per_second_one_thread']:,.0f} |"
+            for row in record["inference"]
+        ]
+        lines.append("")
+    if isinstance(record.get("agreement"), list):
+        lines += ["| way | mean loss of the first epochs, 256 materials |", "|---|---|"]
+        for row in record["agreement"]:
+            lines.append(f"| {row['way']} | {', '.join(f'{v:.6f}' for v in row['losses'])} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -359,6 +440,7 @@ def main() -> None:
     whole = Materials(
         materials.ids, materials.formulas, materials.graphs, materials.targets, reduced=False
     )
+    sizes_of = {"classes": counts_of(materials), "every atom": counts_of(whole)}
     record: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if options.device == "cuda" else "CPU",
         "torch": torch.__version__,
@@ -368,9 +450,14 @@ def main() -> None:
         "graphs_seconds": built,
         "classes_seconds": time.perf_counter() - begin - built,
         "operations": {
-            f"{hidden}, {name}": operations(group, hidden)
+            f"{hidden}, {name}": operations(counts, hidden)
             for hidden in (64, 256)
-            for name, group in (("classes", materials), ("every atom", whole))
+            for name, counts in sizes_of.items()
+        },
+        "bytes": {
+            f"{hidden}, {name}": least_bytes(counts, hidden)
+            for hidden in (64, 256)
+            for name, counts in sizes_of.items()
         },
     }
     print(record, flush=True)
@@ -390,6 +477,7 @@ def main() -> None:
             record[name] = f"{type(error).__name__}: {error}"
         print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
         write_text(options.out / "accelerator.json", json.dumps(record, indent=1) + "\n")
+        write_text(options.out / "accelerator.md", report(record))
 
 
 if __name__ == "__main__":

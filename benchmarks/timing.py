@@ -96,7 +96,7 @@ def timed(run: Callable[[], object], times: int) -> float:
 
 def report(rows: list[Row], folder: Path, setting: str) -> str:
     """Write ``throughput.md`` and ``throughput.json`` into ``folder``; return the table."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = {name: version_of(name) for name in PACKAGES}
     machine = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -141,6 +141,14 @@ def report(rows: list[Row], folder: Path, setting: str) -> str:
     }
     write_text(folder / "throughput.json", json.dumps(record, indent=1) + "\n")
     return text
+
+
+def version_of(package: str) -> str:
+    """Version of a package, or where it is when it was never installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def size_text(sizes: dict[str, tuple[float, float]], peer: str) -> str:

@@ -285,6 +285,9 @@ class TrainingConfig(_Configuration):
         description="on one GPU, keep the materials there and replay steps that were recorded "
         "once; where steps differ (batch norm, a curriculum, augmentation) it has no effect",
     )
+    tensor_cores: bool = Field(
+        False, description="on a GPU, multiply in TF32: factors are rounded to 1e-3 of themselves"
+    )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     num_threads: PositiveInt | None = Field(None, description="CPU threads; default: torch's own")
     save_seconds: NonNegativeFloat = Field(

@@ -242,19 +242,22 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_traces(run: TrainingConfig) -> Iterator[Any]:
-    """Put torch's random numbers, number of threads and signal handlers back afterwards."""
+    """Put torch's random numbers, threads, precision and signal handlers back afterwards."""
     import signal
     import threading
 
-    threads = torch.get_num_threads()
+    threads, products = torch.get_num_threads(), torch.backends.cuda.matmul
+    rounding = products.allow_tf32
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
             if run.num_threads is not None:
                 torch.set_num_threads(run.num_threads)
+            products.allow_tf32 = rounding or run.tensor_cores
             yield
         finally:
+            products.allow_tf32 = rounding
             torch.set_num_threads(threads)
             if main:
                 signal.signal(signal.SIGINT, handler)
