@@ -6,18 +6,26 @@ import os
 
 # Read when the libraries load: pytest-xdist fills the cores already, with one process on each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else numba's first parallel loop, a UMAP, raises the number for torch as well.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import ipaddress
 import random
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+# A shell has what it starts in the background ignore Ctrl-C, and children would inherit that.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class NetworkReachedError(RuntimeError):

@@ -1,7 +1,11 @@
 """Maps have two dimensions, one seed one map, and say what they can't do."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
+import torch
 
 from opalign.errors import ConfigurationError
 from opalign.explain.maps import principal_components, umap_points
@@ -50,3 +54,20 @@ def test_a_umap_keeps_neighbours_together_and_is_reproducible():
 def test_a_umap_of_a_handful_is_refused():
     with pytest.raises(ConfigurationError, match="UMAP of 4 materials"):
         umap_points(np.eye(4))
+
+
+def test_the_threads_of_torch_are_left_alone(monkeypatch):
+    """What numba's first parallel loop does to the OpenMP library that torch shares with it."""
+    threads = torch.get_num_threads()
+
+    class Reducer:
+        def __init__(self, **options):
+            pass
+
+        def fit_transform(self, matrix):
+            torch.set_num_threads(threads + 1)
+            return matrix[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Reducer))
+    assert umap_points(np.random.default_rng(0).normal(size=(12, 3))).shape == (12, 2)
+    assert torch.get_num_threads() == threads

@@ -6,10 +6,13 @@ themselves.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from opalign.errors import ConfigurationError, MissingExtraError
@@ -68,19 +71,34 @@ def umap_points(
             expected=f"at least {FEWEST_FOR_UMAP}",
             cure="take the principal components",
         )
+    with _torch_threads_kept():
+        try:
+            import umap
+        except ImportError as error:
+            raise MissingExtraError(
+                "this map needs umap-learn", cure="pip install 'opalign[explain]'"
+            ) from error
+        reducer = umap.UMAP(
+            n_neighbors=min(neighbors, len(matrix) - 1),
+            min_dist=minimum_distance,
+            random_state=seed,
+            n_jobs=1,
+        )
+        with warnings.catch_warnings():
+            # It says that a seed and several threads exclude each other, hence one.
+            warnings.simplefilter("ignore")
+            return np.asarray(reducer.fit_transform(matrix), dtype=np.float64)
+
+
+@contextlib.contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Put torch's number of threads back afterwards.
+
+    numba, which UMAP is written in, starts one thread per core in the OpenMP library that torch
+    uses too, whatever number torch was told; sums of torch would then round otherwise.
+    """
+    threads = torch.get_num_threads()
     try:
-        import umap
-    except ImportError as error:
-        raise MissingExtraError(
-            "this map needs umap-learn", cure="pip install 'opalign[explain]'"
-        ) from error
-    reducer = umap.UMAP(
-        n_neighbors=min(neighbors, len(matrix) - 1),
-        min_dist=minimum_distance,
-        random_state=seed,
-        n_jobs=1,
-    )
-    with warnings.catch_warnings():
-        # It says that a seed and several threads exclude each other, which is why there is one.
-        warnings.simplefilter("ignore")
-        return np.asarray(reducer.fit_transform(matrix), dtype=np.float64)
+        yield
+    finally:
+        torch.set_num_threads(threads)
