@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ase.io
@@ -24,6 +23,8 @@ from opalign.model.config import AlignnConfig, ModelConfig, PhysicalHeadConfig
 from opalign.model.reference import Reference
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
+
+from ..forked import opalign
 
 runner = CliRunner()
 MGO = bulk("MgO", "rocksalt", 4.21)
@@ -307,25 +308,22 @@ def test_the_table_on_the_terminal_fits_eighty_columns(predict, tmp_path, monkey
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_interruption_keeps_what_is_done(models, tmp_path):
+def test_interruption_keeps_what_is_done(models, tmp_path, tmp_path_factory):
+    output = tmp_path_factory.mktemp("output")
     for number in range(400):
         ase.io.write(tmp_path / f"{number:03d}.vasp", MGO * (2, 2, 2), format="vasp")
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from opalign.cli.main import main; main()", "predict",
-         str(tmp_path), "--out", str(tmp_path / "out"), "--model", str(models / "tiny"),
+    process = opalign(
+        ["predict", tmp_path, "--out", tmp_path / "out", "--model", models / "tiny",
          "--batch-size", "2"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        output,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
     plots = tmp_path / "out" / "plots"
-    while time.monotonic() < deadline and not (plots.is_dir() and len(list(plots.iterdir())) > 2):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert "Interrupted after" in errors
-    assert "summary.csv" in output
+    process.wait_until(lambda: plots.is_dir() and len(list(plots.iterdir())) > 2)
+    process.send(signal.SIGINT)
+    assert process.wait(60) == 130, process.stderr
+    assert "Traceback" not in process.stderr
+    assert "Interrupted after" in process.stderr
+    assert "summary.csv" in process.stdout
     table = SpectraTable.open(tmp_path / "out" / "spectra.parquet")
     assert 2 <= len(table) < 400
     assert [row["id"] for row in read_rows(tmp_path / "out" / "summary.csv")] == table.ids

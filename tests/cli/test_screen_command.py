@@ -1,10 +1,8 @@
+import itertools
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import ase.io
@@ -26,7 +24,10 @@ from opalign.model.reference import Reference
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 
+from ..forked import opalign
+
 runner = CliRunner()
+numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -192,21 +193,16 @@ def test_help_is_in_plain_words():
 
 
 def command(models, path, out, *options):
-    return subprocess.Popen(
-        [sys.executable, "-c", "from opalign.cli.main import main; main()", "screen", str(path),
-         str(out), "--model", "tiny", "--set", "rows_per_chunk=20", "--set", "rows_per_part=20",
-         *options],
-        env={**os.environ, "OPALIGN_CHECKPOINTS": str(models)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    return opalign(
+        ["screen", path, out, "--model", "tiny", "--set", "rows_per_chunk=20",
+         "--set", "rows_per_part=20", *options],
+        out.with_name(f"output_{next(numbers)}"),
+        environment={"OPALIGN_CHECKPOINTS": str(models)},
     )  # fmt: skip
 
 
-def wait_for_parts(process, out, number):
-    deadline = time.monotonic() + 120.0
-    while len(list(out.glob("parts/part-*"))) < number:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def parts_there(out, number):
+    return lambda: len(list(out.glob("parts/part-*"))) >= number
 
 
 @pytest.mark.slow
@@ -214,16 +210,16 @@ def wait_for_parts(process, out, number):
 def test_killed_and_resumed(models, tmp_path, processes):
     path, out = crystal_table(tmp_path / "in.parquet", 600), tmp_path / "out"
     process = command(models, path, out, "--processes", processes)
-    wait_for_parts(process, out, 3)
-    process.kill()
-    process.communicate()
+    process.wait_until(parts_there(out, 3))
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     kept = {one: one.stat().st_mtime_ns for one in out.glob("parts/part-*")}
     assert 3 <= len(kept) < 30
     assert not (out / "summary.json").exists()
     again = command(models, path, out, "--processes", processes)
-    text, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, text
-    assert f"{20 * len(kept)} of them had been finished by an earlier run" in text
+    assert again.wait(300) == 0, again.stdout + again.stderr
+    said = again.stdout + again.stderr
+    assert f"{20 * len(kept)} of them had been finished by an earlier run" in said
     assert {one: one.stat().st_mtime_ns for one in kept} == kept
     rows = rows_of(out)
     assert rows["row"].tolist() == list(range(600))
@@ -236,8 +232,7 @@ def test_killed_and_resumed(models, tmp_path, processes):
 def test_ctrl_c_says_how_to_go_on(models, tmp_path):
     path, out = crystal_table(tmp_path / "in.parquet", 600), tmp_path / "out"
     process = command(models, path, out)
-    wait_for_parts(process, out, 1)
-    process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command goes on" in text
+    process.wait_until(parts_there(out, 1))
+    process.send(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "the same command goes on" in process.stdout + process.stderr

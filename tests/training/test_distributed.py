@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from opalign.training.config_file import parse_config, write_config
 from opalign.training.data import load_materials, loader, open_tables
 from opalign.training.run import build_model_config, train
 
+from ..forked import Forked
 from .conftest import tiny_settings
 from .test_run import interrupt  # noqa: F401
 
@@ -41,6 +43,25 @@ def torchrun(config: Path, out: Path) -> subprocess.CompletedProcess[str]:
         timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+def two_processes(config: Path, out: Path) -> list[Forked]:
+    """Start what torchrun starts, with the variables that it sets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+    }  # fmt: skip
+    return [
+        Forked(
+            "opalign.training",
+            [config, out],
+            config.parent / f"process_{rank}",
+            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize("work", [None, np.array([900, 5, 40, 300, 20, 80, 7])])
@@ -111,8 +132,8 @@ def test_two_processes_go_on_where_one_was_stopped(
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "two", console=silent)
     path = write_config(tmp_path / "run.yaml", config)
-    done = torchrun(path, tmp_path / "two")
-    assert done.returncode == 0, done.stderr
+    for process in two_processes(path, tmp_path / "two"):
+        assert process.wait() == 0, process.stderr
     assert_same_training(tmp_path / "one", tmp_path / "two")
 
 
@@ -122,10 +143,11 @@ def test_what_one_process_is_refused_ends_both(spectra_path, tmp_path):
     out = tmp_path / "two"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    done = torchrun(path, out)
-    assert done.returncode != 0
-    assert "Error: " in done.stderr
-    assert "the folder holds other things" in done.stderr
+    first, second = two_processes(path, out)
+    assert (first.wait(), second.wait()) == (2, 2)
+    assert "Error: " in first.stderr
+    assert "the folder holds other things" in first.stderr
+    assert "another process of this run failed" in second.stderr
     assert [entry.name for entry in out.iterdir()] == ["thesis.txt"]
 
 

@@ -1,10 +1,6 @@
 """Runs that are killed or interrupted from outside, in processes of their own."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +9,8 @@ import torch
 from opalign.model.checkpoint import load_checkpoint
 from opalign.training.config_file import write_config
 from opalign.training.run import train
+
+from ..forked import Forked, opalign
 
 pytestmark = pytest.mark.slow
 
@@ -38,21 +36,9 @@ def case(spectra_path, tmp_path_factory):
     return path, load_checkpoint(whole.checkpoint).model.state_dict()
 
 
-def started(command: list[str], out: Path) -> subprocess.Popen:
-    """Start a run and wait for its first state."""
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (out / "state" / "history.csv").is_file():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            pytest.fail(f"the run did not get going:\n{process.communicate()[0]}")
-        time.sleep(0.02)
+def begun(process: Forked, out: Path) -> Forked:
+    """Wait for the first state of a run."""
+    process.wait_until((out / "state" / "history.csv").is_file)
     return process
 
 
@@ -66,20 +52,19 @@ def assert_resumes_to(out: Path, expected: dict[str, torch.Tensor], silent) -> N
 def test_sigkill(case, tmp_path, silent):
     config, expected = case
     out = tmp_path / "run"
-    process = started(["-m", "opalign.training", str(config), str(out)], out)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process = begun(Forked("opalign.training", [config, out], tmp_path / "output"), out)
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert_resumes_to(out, expected, silent)
 
 
 def test_ctrl_c_on_the_command_line(case, tmp_path, silent):
     config, expected = case
     out = tmp_path / "run"
-    main = "from opalign.cli.main import main; main()"
-    process = started(["-c", main, "train", str(config), "--out", str(out)], out)
-    process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process = begun(opalign(["train", config, "--out", out], tmp_path / "output"), out)
+    process.send(signal.SIGINT)
+    assert process.wait(60) == 130
+    text = process.stdout + process.stderr
     assert f"opalign train --out {out} --resume" in text
     assert "Traceback" not in text
     assert_resumes_to(out, expected, silent)
