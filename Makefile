@@ -25,7 +25,7 @@ demo: $(VENV)/.installed ## predict the spectra of the example structures
 	$(BIN)/opalign predict $(STRUCTURES) --out $(OUT) $(if $(MODEL),--model $(MODEL))
 
 test: lint ## check style, types and floors, then run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, types and floors only
 	$(BIN)/ruff check .

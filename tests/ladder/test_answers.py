@@ -1,5 +1,7 @@
 """Small cells, similarity of levels, predictability: from tables to tables, figures, checkpoint."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from opalign.dataset.table import SpectraTable
 from opalign.ladder.cells import cells
 from opalign.ladder.climb import open_climb
 from opalign.ladder.predictability import predictability
+from opalign.ladder.scores import bootstrap
 from opalign.ladder.similarity import similarity
 from opalign.model.checkpoint import load_checkpoint
 
@@ -76,6 +79,9 @@ def test_similarity_and_its_checkpoint(small, folder, silent, levels_path):
 
 
 def test_predictability_uses_what_is_there(small, folder, silent, monkeypatch):
+    # Twenty intervals, twice over: how many replicates they take is no matter of what is asked.
+    few = functools.partial(bootstrap, replicates=100)
+    monkeypatch.setattr("opalign.ladder.predictability.bootstrap", few)
     found = predictability(
         small(strategies=TWO, steps=5, seeds=[0, 1]), folder, processes=1, console=silent
     )

@@ -1,11 +1,6 @@
 """One folder for a climb: what stands there is kept, what is another's is refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -16,6 +11,8 @@ from opalign.ladder.config_file import parse_ladder_config
 from opalign.ladder.jobs import plan
 from opalign.ladder.store import read_fit
 from opalign.training.config_file import to_yaml
+
+from ..forked import opalign
 
 FEW = {"transfer": {"kind": "transfer"}, "delta": {"kind": "delta", "hidden_features": [8]}}
 
@@ -85,6 +82,42 @@ def test_scalars_may_join(small, scalars_path, levels_path, tmp_path):
             open_climb(small(strategies=late, pretraining=other), out)
 
 
+def test_a_folder_of_an_older_version_goes_on_where_new_settings_have_their_default(
+    small, tmp_path
+):
+    """What an older version did not write: a key at the top, in the model and in a strategy."""
+    out = tmp_path / "climb"
+    open_climb(small(strategies=FEW), out)
+    path = out / "plan.json"
+    whole = path.read_text(encoding="utf-8")
+    older = json.loads(whole)
+    del older["config"]["averaging"]
+    del older["config"]["model"]["encoder"]["attention_heads"]
+    del older["config"]["strategies"]["transfer"]["layer_decay"]
+    written = json.dumps(older)
+
+    encoder = {**small().model.encoder.model_dump(mode="json")}
+    del encoder["attention_heads"]
+    model = {**small().model.model_dump(mode="json"), "encoder": encoder}
+    path.write_text(written, encoding="utf-8")
+    open_climb(small(strategies=FEW, model=model), out)
+    joined = json.loads(path.read_text(encoding="utf-8"))["config"]
+    assert joined["averaging"] == small().averaging
+    assert joined["strategies"]["transfer"]["layer_decay"] == 1.0
+    for changes, message in (
+        ({"averaging": 0.5}, "another averaging"),
+        ({"model": model | {"encoder": encoder | {"attention_heads": 3}}}, "another model"),
+        (
+            {"strategies": {"transfer": {"kind": "transfer", "layer_decay": 0.5}}},
+            r"strategies\.transfer",
+        ),
+    ):
+        path.write_text(written, encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=message):
+            open_climb(small(**{"strategies": FEW, "model": model} | changes), out)
+        assert path.read_text(encoding="utf-8") == written
+
+
 def test_a_folder_of_something_else_is_left_alone(small, tmp_path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="holds other things"):
@@ -108,16 +141,11 @@ def test_processes_give_what_one_gives_and_outlive_a_kill(small, tmp_path, silen
 
     path = tmp_path / "climb.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
-    code = "from opalign.cli.main import main; main()"
-    options = ["-o", str(killed), "--set", "sizes=[1.0]"]
-    command = [sys.executable, "-c", code, "ladder", "curve", str(path), *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(killed.rglob("*.parquet")) and time.monotonic() < deadline:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process = opalign(
+        ["ladder", "curve", path, "-o", killed, "--set", "sizes=[1.0]"], tmp_path / "output"
+    )
+    process.wait_until(lambda: list(killed.rglob("*.parquet")))
+    process.kill_group()
     done = {p for p in killed.rglob("runs/**/*") if p.is_file() and not p.name.startswith(".")}
     # What a cheap stage predicts is written before its weights, which say that it is finished.
     done -= {p for p in done if "cheap" in p.parts and p.with_suffix(".safetensors") not in done}

@@ -25,7 +25,8 @@ LINES_IN_A_LOG = 60
 def open_climb(config: LadderConfig, out: Path) -> LadderData:
     """Read the data and claim the folder, or check that what stands there is this climb.
 
-    More strategies, sizes, cells and seeds may join one that has begun. The configuration of what
+    More strategies, sizes, cells and seeds may join one that has begun, and settings that it did
+    not know yet, as long as they have their default. The configuration of what
     is returned has the strategies of both, those that stand there first; strategies that begin
     with scalars are left out where their table is not named now.
 
@@ -51,7 +52,9 @@ def open_climb(config: LadderConfig, out: Path) -> LadderData:
         content["config"]["pretraining"].pop("table")
     path = out / PLAN_FILE
     if path.is_file():
-        content["config"] = _joined(_read(path), content, path)
+        known = _read(path)
+        known["config"] = _completed(known.get("config") or {}, config)
+        content["config"] = _joined(known, content, path)
         data.config = _with_strategies(config, content["config"]["strategies"])
     elif out.is_dir() and any(out.iterdir()):
         raise ConfigurationError(
@@ -130,10 +133,40 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _completed(kept: dict[str, Any], config: LadderConfig) -> dict[str, Any]:
+    """Return a kept configuration with the defaults of settings that came after it was written.
+
+    One that is no configuration any more is returned as it is.
+    """
+    # Where tables lie is not kept; for this, those of now do as well.
+    whole = kept | {"tables": config.tables}
+    if isinstance(kept.get("pretraining"), dict):
+        table = config.tables[0] if config.pretraining is None else config.pretraining.table
+        whole["pretraining"] = kept["pretraining"] | {"table": table}
+    try:
+        full = LadderConfig.model_validate(whole).model_dump(mode="json")
+    except ValueError:
+        return kept
+    full.pop("tables")
+    if full["pretraining"] is not None:
+        full["pretraining"].pop("table")
+    return _filled(kept, full)
+
+
+def _filled(kept: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
+    """Add what is missing, at all depths; what is there stays as it was written."""
+    return full | {
+        key: _filled(value, full[key])
+        if isinstance(value, dict) and isinstance(full.get(key), dict)
+        else value
+        for key, value in kept.items()
+    }
+
+
 def _joined(known: dict[str, Any], asked: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the configuration of both; ConfigurationError where they contradict one another."""
     config: dict[str, Any] = dict(asked["config"])
-    before = known.get("config") or {}
+    before = known["config"]
     # A table of scalars may join, or not be asked for; two of them are two climbs.
     scalars = None not in (before.get("pretraining"), config["pretraining"])
     free = {"config"} if scalars else {"config", "pretraining"}
