@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import functools
 import ipaddress
 import random
 import signal
@@ -22,6 +23,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymatgen.symmetry.groups import SpaceGroup
+
+# pymatgen forgets a space group as soon as it has made a crystal of it, and takes a second to find
+# the 192 operations of Fm-3m anew; most crystals of the tests are rock salts.
+SpaceGroup.__new__ = functools.cache(SpaceGroup.__new__)
 
 # A shell has what it starts in the background ignore Ctrl-C, and children would inherit that.
 if threading.current_thread() is threading.main_thread():
