@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from opalign.crystal import keys
 from opalign.crystal.graph import build_graph_from_arrays, collate
-from opalign.crystal.quotient import TOLERANCE, WIDEST, _distinct, find_quotient
+from opalign.crystal.quotient import TOLERANCE, find_quotient
+from opalign.crystal.refinement import WIDEST, distinct
 from opalign.crystal.settings import GraphSettings
 
 ROCKSALT = (2.1 * (np.ones((3, 3)) - np.eye(3)), [[0, 0, 0], [2.1, 2.1, 2.1]], [12, 8])
@@ -188,12 +189,12 @@ def test_a_batch_counts_on():
 @given(st.lists(st.integers(0, 60), max_size=30))
 def test_values_are_merged_by_gaps_and_never_far(steps):
     values = np.random.default_rng(1).permutation(np.cumsum(steps) * TOLERANCE / 4)
-    number, distinct = _distinct(values, TOLERANCE)
-    assert np.abs(distinct[number] - values).max(initial=0.0) <= (WIDEST + 1) * TOLERANCE
-    for label in range(len(distinct)):
+    number, merged = distinct(values, TOLERANCE)
+    assert np.abs(merged[number] - values).max(initial=0.0) <= (WIDEST + 1) * TOLERANCE
+    for label in range(len(merged)):
         members = values[number == label]
         assert np.ptp(members) <= WIDEST * TOLERANCE
-        assert distinct[label] == pytest.approx(members.mean())
+        assert merged[label] == pytest.approx(members.mean())
     # What is alike has one number, what is far apart two.
     near = np.abs(values[:, None] - values) <= TOLERANCE / 8
     far = np.abs(values[:, None] - values) > WIDEST * TOLERANCE

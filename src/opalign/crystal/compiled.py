@@ -16,6 +16,7 @@ from types import ModuleType
 WORTHWHILE = 1000
 
 _KERNELS = "opalign.crystal.kernels"
+_QUOTIENT_KERNELS = "opalign.crystal.quotient_kernels"
 
 
 def loaded_kernels() -> ModuleType | None:
@@ -35,3 +36,13 @@ def load_kernels() -> ModuleType | None:
 def kernels_for(count: int) -> ModuleType | None:
     """Compiled loops for ``count`` structures: loaded already, or worth loading."""
     return loaded_kernels() or (load_kernels() if count >= WORTHWHILE else None)
+
+
+def loaded_quotient_kernels() -> ModuleType | None:
+    """Return :mod:`opalign.crystal.quotient_kernels` if :mod:`~.kernels` are loaded; else None.
+
+    Who has those at work has many structures, and numba by then, whose start is what takes long.
+    """
+    if loaded_kernels() is None:
+        return None
+    return sys.modules.get(_QUOTIENT_KERNELS) or importlib.import_module(_QUOTIENT_KERNELS)

@@ -37,7 +37,7 @@ MAXIMUM_COORDINATE = checks.MAXIMUM_COORDINATE
 MINIMUM_RELATIVE_VOLUME = checks.MINIMUM_RELATIVE_VOLUME
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
     """Compile at the first call; keep the code on disk where there is a place for it."""
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
@@ -46,7 +46,7 @@ def _compiled(function: Any) -> Any:
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-@_compiled
+@compiled
 def _plain(lattice, positions, shape):
     """Whether a geometry passes :mod:`opalign.crystal.checks` and is not skewed.
 
@@ -93,7 +93,7 @@ def _plain(lattice, positions, shape):
     return True
 
 
-@_compiled
+@compiled
 def _wrapped(lattice, positions, shape, fractional, cell, home):
     """Write fractional coordinates in [0, 1), the cells taken off, and positions in the cell."""
     for atom in range(positions.shape[0]):
@@ -108,7 +108,7 @@ def _wrapped(lattice, positions, shape, fractional, cell, home):
             home[atom, axis] = f * lattice[0, axis] + g * lattice[1, axis] + h * lattice[2, axis]
 
 
-@_compiled
+@compiled
 def _sources(lattice, count, shape, cutoff, fractional, home, who, where, places):
     """Write what the cutoff can reach from the cell, by atom, then by image; return how much.
 
@@ -147,7 +147,7 @@ def _sources(lattice, count, shape, cutoff, fractional, home, who, where, places
     return kept
 
 
-@_compiled
+@compiled
 def _pairs(lattice, atoms, cell, home, cutoff, kept, who, where, places, starts, pairs):
     """Find all pairs within about ``cutoff``, sorted by target, source, image.
 
@@ -192,7 +192,7 @@ def _pairs(lattice, atoms, cell, home, cutoff, kept, who, where, places, starts,
     return pairs
 
 
-@_compiled
+@compiled
 def _kth(pairs, first, last, nearest):
     """Return the k-th smallest length of some pairs; ``nearest`` (k,) is room to work in."""
     k = nearest.shape[0]
@@ -212,7 +212,7 @@ def _kth(pairs, first, last, nearest):
     return nearest[k - 1]
 
 
-@_compiled
+@compiled
 def build_bonds(lattices, positions, first_atom, k, cutoff, tolerance):
     """Bonds of many crystals: ``k`` nearest in whole shells, or, if ``k`` is 0, all in a radius.
 
@@ -321,14 +321,14 @@ def build_bonds(lattices, positions, first_atom, k, cutoff, tolerance):
     return volumes, first_bond, index[:total].T.copy(), image[:total].copy(), vector[:total].copy()
 
 
-@_compiled
+@compiled
 def _grown(values, used, capacity):
     larger = np.empty((capacity, values.shape[1]), values.dtype)
     larger[:used] = values[:used]
     return larger
 
 
-@_compiled
+@compiled
 def angles(bond_index, unit, num_atoms):
     """Angles of bonds sorted by target, and their cosines.
 

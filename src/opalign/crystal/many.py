@@ -43,6 +43,7 @@ def build_graphs(
     settings: GraphSettings,
     *,
     threads: int = 1,
+    quotients: bool = False,
 ) -> Iterator[Outcome]:
     """Yield one graph per crystal, in order; in place of a graph the error that tells why not.
 
@@ -59,6 +60,8 @@ def build_graphs(
         Which neighbours are bonded.
     threads
         Threads of the compiled loops. Without those, there is one.
+    quotients
+        Find the symmetry-reduced graphs as well, in the same threads, for batches of these.
 
     Notes
     -----
@@ -71,18 +74,18 @@ def build_graphs(
     everything = chain(first, source)
     if kernels is None:
         for crystal in everything:
-            yield _build_one(crystal, settings)
+            yield _build_one(crystal, settings, quotients)
         return
     chunks = iter(lambda: list(islice(everything, CHUNK)), [])
     if threads < 2:
         for chunk in chunks:
-            yield from _build_chunk(kernels, chunk, settings)
+            yield from _build_chunk(kernels, chunk, settings, quotients)
         return
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[list[Outcome]]] = deque()
         try:
             for chunk in chunks:
-                pending.append(pool.submit(_build_chunk, kernels, chunk, settings))
+                pending.append(pool.submit(_build_chunk, kernels, chunk, settings, quotients))
                 # One more than there are threads: nobody waits, and little is kept.
                 if len(pending) > threads:
                     yield from pending.popleft().result()
@@ -108,17 +111,27 @@ def require_graphs(
         yield outcome
 
 
-def _build_one(crystal: tuple[ArrayLike, ArrayLike, ArrayLike], settings: GraphSettings) -> Outcome:
+def _build_one(
+    crystal: tuple[ArrayLike, ArrayLike, ArrayLike], settings: GraphSettings, quotients: bool
+) -> Outcome:
     try:
-        return build_graph_from_arrays(*crystal, settings)
+        graph = build_graph_from_arrays(*crystal, settings)
     except StructureError as error:
         return error
+    return _with_quotient(graph) if quotients else graph
+
+
+def _with_quotient(graph: CrystalGraph) -> CrystalGraph:
+    # The graph keeps it.
+    _ = graph.quotient
+    return graph
 
 
 def _build_chunk(
     kernels: ModuleType,
     crystals: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]],
     settings: GraphSettings,
+    quotients: bool,
 ) -> list[Outcome]:
     """Graphs of some crystals at once; what the compiled loops leave is done one by one."""
     count = len(crystals)
@@ -153,17 +166,16 @@ def _build_chunk(
     starts = first_bond.tolist()
     for row, volume in enumerate(volumes.tolist()):
         if math.isnan(volume):
-            outcomes.append(_build_one(crystals[row], settings))
+            outcomes.append(_build_one(crystals[row], settings, quotients))
             continue
         bonds = slice(starts[row], starts[row + 1])
-        outcomes.append(
-            CrystalGraph(
-                atomic_numbers=numbers[row],
-                bond_index=index[:, bonds],
-                bond_image=image[bonds],
-                bond_vector=vector[bonds],
-                volume=volume,
-                has_angles=settings.angles,
-            )
+        graph = CrystalGraph(
+            atomic_numbers=numbers[row],
+            bond_index=index[:, bonds],
+            bond_image=image[bonds],
+            bond_vector=vector[bonds],
+            volume=volume,
+            has_angles=settings.angles,
         )
+        outcomes.append(_with_quotient(graph) if quotients else graph)
     return outcomes

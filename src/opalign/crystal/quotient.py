@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opalign.crystal import keys
+from opalign.crystal.compiled import loaded_quotient_kernels
+from opalign.crystal.refinement import Classes, find_classes
 
 if TYPE_CHECKING:
     import torch
@@ -41,14 +43,8 @@ if TYPE_CHECKING:
 #: Lengths (Å) and cosines closer than this, one after the other in their order, are one value.
 #: Coordinates are published with six to eight digits, and relaxed to 1e-3 Å.
 TOLERANCE = 1e-5
-#: A run of values wider than so many tolerances is cut: what is merged differs by no more.
-WIDEST = 10
-
-_COLOUR = np.uint64
-_FIRST, _SECOND, _THIRD, _FOURTH = (
-    _COLOUR(number)
-    for number in (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7, 0xABC98388FB8FAC03)
-)
+#: Below this the grid of the compiled loops would be finer than the rounding of what is on it.
+FINEST = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +77,8 @@ class Quotient:
 def find_quotient(graph: CrystalGraph, tolerance: float = TOLERANCE) -> Quotient:
     """Classes of a crystal's atoms, bonds and angles, and one of each.
 
-    Colours are hashes of 64 bits, so that two kinds in a crystal of some thousand are taken for one
-    with a probability of 1e-12.
+    Compiled loops find them once these are loaded (:mod:`opalign.crystal.compiled`), else array
+    operations do: with the same classes, and means of merged values equal but for the last place.
 
     Parameters
     ----------
@@ -91,61 +87,27 @@ def find_quotient(graph: CrystalGraph, tolerance: float = TOLERANCE) -> Quotient
     tolerance
         Of bond lengths in Å and of cosines.
     """
-    source, target = graph.bond_index
-    length_class, lengths = _distinct(graph.bond_length, tolerance)
-    degree = np.bincount(target, minlength=graph.num_atoms)
-    first = np.cumsum(degree) - degree
-    atoms = _mixed(graph.atomic_numbers.astype(_COLOUR))
-    bonds = _mixed(length_class.astype(_COLOUR) + _FIRST)
-    if graph.has_angles:
-        incoming, counts = _runs(first[source], degree[source])
-        cosine_class, cosines = _distinct(_cosines(graph, incoming, counts), tolerance)
-        cosine_colour = _mixed(cosine_class.astype(_COLOUR) + _SECOND)
-    found = (0, 0)
-    while True:
-        received = _sums(_mixed(bonds * _FIRST + atoms[source]), degree)
-        atoms = _mixed(atoms * _SECOND + received)
-        ends = atoms[source] * _THIRD + atoms[target] * _FOURTH
-        if graph.has_angles:
-            ends += _sums(_mixed(cosine_colour + bonds[incoming]), counts)
-        bonds = _mixed(bonds * _SECOND + ends)
-        # A class may split and never merges: equal numbers are equal classes.
-        now = (len(np.unique(atoms)), len(np.unique(bonds)))
-        if now == found:
-            break
-        found = now
-    one_atom, atom_class, atom_multiplicity = _classes(atoms)
-    # All bonds of a class end at atoms of one class, so its first atom has them all.
-    is_first = np.zeros(graph.num_atoms, dtype=bool)
-    is_first[one_atom] = True
-    into_first = np.flatnonzero(is_first[target])
-    chosen, _, bond_multiplicity = _classes(bonds[into_first])
-    one_bond = into_first[chosen]
-    angle_index = np.empty((2, 0), dtype=np.int64)
-    angle_cosine, angle_multiplicity = np.empty(0), np.empty(0, dtype=np.int64)
-    if graph.has_angles:
-        order = np.argsort(bonds[one_bond])
-        bond_class = order[np.searchsorted(bonds[one_bond], bonds, sorter=order)]
-        begin = (np.cumsum(counts) - counts)[one_bond]
-        angles, number = _runs(begin, counts[one_bond])
-        ending = np.repeat(np.arange(len(one_bond)), number)
-        # One integer says all: the sorted angles are then in the order of their targets.
-        kind = ending * len(one_bond) + bond_class[incoming[angles]]
-        kind = kind * len(cosines) + cosine_class[angles]
-        kind, angle_multiplicity = np.unique(kind, return_counts=True)
-        kind, cosine = np.divmod(kind, max(len(cosines), 1))
-        angle_index = np.stack(np.divmod(kind, max(len(one_bond), 1)))[::-1]
-        angle_cosine = cosines[cosine]
+    arguments = (
+        graph.atomic_numbers.astype(np.uint64),
+        *graph.bond_index,
+        # Its own: compiled code for arrays that may be written does not serve for others.
+        np.array(graph.bond_vector),
+        graph.has_angles,
+        tolerance,
+    )
+    kernels = loaded_quotient_kernels() if tolerance >= FINEST else None
+    plain, *parts = (False,) if kernels is None else kernels.find_classes(*arguments)
+    found = Classes(*parts) if plain else find_classes(*arguments)
     return Quotient(
-        atomic_numbers=graph.atomic_numbers[one_atom],
-        atom_class=atom_class,
-        atom_multiplicity=atom_multiplicity,
-        bond_index=atom_class[graph.bond_index[:, one_bond]],
-        bond_length=lengths[length_class[one_bond]],
-        bond_multiplicity=bond_multiplicity,
-        angle_index=angle_index,
-        angle_cosine=angle_cosine,
-        angle_multiplicity=angle_multiplicity,
+        atomic_numbers=graph.atomic_numbers[found.one_atom],
+        atom_class=found.atom_class,
+        atom_multiplicity=found.atom_multiplicity,
+        bond_index=found.bond_index,
+        bond_length=found.bond_length,
+        bond_multiplicity=found.bond_multiplicity,
+        angle_index=found.angle_index,
+        angle_cosine=found.angle_cosine,
+        angle_multiplicity=found.angle_multiplicity,
         volume=graph.volume,
         has_angles=graph.has_angles,
     )
@@ -195,76 +157,3 @@ def collate_quotients(
         batch[keys.ANGLE_MULTIPLICITY] = joined("angle_multiplicity").to(real)
         batch[keys.NUM_ANGLES] = torch.tensor([len(q.angle_cosine) for q in quotients])
     return batch
-
-
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    values = values ^ (values >> _COLOUR(30))
-    values *= _COLOUR(0xBF58476D1CE4E5B9)
-    values ^= values >> _COLOUR(27)
-    values *= _COLOUR(0x94D049BB133111EB)
-    values ^= values >> _COLOUR(31)
-    return values
-
-
-def _sums(values: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Sum successive runs of so many values, modulo 2⁶⁴: the hash of a multiset."""
-    total = np.zeros(len(values) + 1, dtype=_COLOUR)
-    np.cumsum(values, out=total[1:])
-    ends = np.cumsum(counts)
-    return total[ends] - total[ends - counts]
-
-
-def _runs(
-    begin: NDArray[np.int64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return indices of runs from ``begin`` (M,) on, one after the other, and their lengths."""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(begin - (ends - counts), counts) + np.arange(total), counts
-
-
-def _cosines(
-    graph: CrystalGraph, incoming: NDArray[np.int64], counts: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    unit = graph.bond_vector / graph.bond_length[:, None]
-    cosine = np.zeros(len(incoming))
-    for component in np.ascontiguousarray(unit.T):
-        cosine -= component[incoming] * np.repeat(component, counts)
-    return np.clip(cosine, -1.0, 1.0)
-
-
-def _distinct(
-    values: NDArray[np.float64], tolerance: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the number of each value (M,), and the distinct ones: means of what is merged."""
-    order = np.argsort(values)
-    ordered = values[order]
-    new = np.ones(len(values), dtype=bool)
-    new[1:] = np.diff(ordered) > tolerance
-    starts = np.flatnonzero(new)
-    ends = np.append(starts[1:], len(values))
-    if len(starts) and (ordered[ends - 1] - ordered[starts]).max() > WIDEST * tolerance:
-        # Such a chain is no one value: cut it at even steps from its start.
-        beginning = np.repeat(ordered[starts], ends - starts)
-        step = np.floor((ordered - beginning) / (WIDEST * tolerance))
-        new[1:] |= np.diff(step) > 0
-        starts = np.flatnonzero(new)
-    counts = np.diff(np.append(starts, len(values)))
-    number = np.empty(len(values), dtype=np.int64)
-    number[order] = np.repeat(np.arange(len(starts)), counts)
-    means = np.add.reduceat(ordered, starts) / counts if len(starts) else np.empty(0)
-    return number, means
-
-
-def _classes(
-    colours: NDArray[np.uint64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return first members of classes, in their order, class of every member, members of each."""
-    _, first, number, counts = np.unique(
-        colours, return_index=True, return_inverse=True, return_counts=True
-    )
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[number], counts[order]

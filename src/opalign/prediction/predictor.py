@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from opalign.crystal.compiled import kernels_for
 from opalign.crystal.graph import CrystalGraph, build_graph, collate
 from opalign.errors import ConfigurationError, SpectrumError, StructureError
 from opalign.model.checkpoint import Checkpoint, copy_model, load_checkpoint
@@ -170,7 +171,9 @@ class Predictor:
     ) -> Iterator[Prediction]:
         batch: list[tuple[Source, CrystalGraph]] = []
         size = 0
-        for source in read_sources(structures):
+        for number, source in enumerate(read_sources(structures)):
+            # After so many that their start pays, the classes of the rest are found by these.
+            kernels_for(number)
             if isinstance(source, Failure):
                 on_failure(source)
                 continue
