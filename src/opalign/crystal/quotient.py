@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,30 +130,35 @@ def collate_quotients(
     classes = np.array([len(q.atomic_numbers) for q in quotients])
     bonds = np.array([len(q.bond_length) for q in quotients])
     atoms = np.array([len(q.atom_class) for q in quotients])
+    angles = np.array([len(q.angle_cosine) for q in quotients])
 
-    def joined(name: str, step: NDArray[np.int64] | None = None) -> Tensor:
-        """One array of all quotients; indices count on from one to the next."""
-        parts = [getattr(quotient, name) for quotient in quotients]
-        if step is not None:
-            offsets = np.cumsum(step) - step
-            parts = [part + offset for part, offset in zip(parts, offsets, strict=True)]
-        return torch.from_numpy(np.concatenate(parts, axis=-1))
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(quotient, name) for quotient in quotients], axis=-1)
+
+    def counted_on(name: str, step: NDArray[np.int64], sizes: NDArray[np.int64]) -> Tensor:
+        """One array of indices of all quotients, which count on from one to the next."""
+        indices = joined(name)
+        indices += np.repeat(np.cumsum(step) - step, sizes)
+        return torch.from_numpy(indices)
+
+    def in_real(name: str) -> Tensor:
+        return torch.from_numpy(joined(name)).to(real)
 
     batch = {
-        keys.ATOMIC_NUMBERS: joined("atomic_numbers"),
-        keys.ATOM_CLASS: joined("atom_class", classes),
-        keys.ATOM_MULTIPLICITY: joined("atom_multiplicity").to(real),
+        keys.ATOMIC_NUMBERS: torch.from_numpy(joined("atomic_numbers")),
+        keys.ATOM_CLASS: counted_on("atom_class", classes, atoms),
+        keys.ATOM_MULTIPLICITY: in_real("atom_multiplicity"),
         keys.ATOM_STRUCTURE: torch.from_numpy(np.repeat(np.arange(len(quotients)), classes)),
-        keys.BOND_INDEX: joined("bond_index", classes),
-        keys.BOND_LENGTH: joined("bond_length").to(real),
-        keys.BOND_MULTIPLICITY: joined("bond_multiplicity").to(real),
+        keys.BOND_INDEX: counted_on("bond_index", classes, bonds),
+        keys.BOND_LENGTH: in_real("bond_length"),
+        keys.BOND_MULTIPLICITY: in_real("bond_multiplicity"),
         keys.NUM_ATOMS: torch.from_numpy(atoms),
         keys.NUM_BONDS: torch.from_numpy(bonds),
         keys.VOLUME: torch.tensor([quotient.volume for quotient in quotients], dtype=real),
     }
     if quotients[0].has_angles:
-        batch[keys.ANGLE_INDEX] = joined("angle_index", bonds)
-        batch[keys.ANGLE_COSINE] = joined("angle_cosine").to(real)
-        batch[keys.ANGLE_MULTIPLICITY] = joined("angle_multiplicity").to(real)
-        batch[keys.NUM_ANGLES] = torch.tensor([len(q.angle_cosine) for q in quotients])
+        batch[keys.ANGLE_INDEX] = counted_on("angle_index", bonds, angles)
+        batch[keys.ANGLE_COSINE] = in_real("angle_cosine")
+        batch[keys.ANGLE_MULTIPLICITY] = in_real("angle_multiplicity")
+        batch[keys.NUM_ANGLES] = torch.from_numpy(angles)
     return batch

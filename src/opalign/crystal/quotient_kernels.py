@@ -33,6 +33,7 @@ FIRST, SECOND, THIRD, FOURTH = (
     refinement.THIRD,
     refinement.FOURTH,
 )
+_1 = np.uint64(1)
 #: Numbers up to which putting each in its place is the fastest way of sorting.
 FEW = 48
 
@@ -120,10 +121,12 @@ def _refined(atoms, bonds, source, target, run, colour, kind, first, atom_class,
             middle = source[bond]
             ends = atoms[middle] * THIRD + atoms[target[bond]] * FOURTH
             if colour.shape[0] > 0:
-                kinds = kind[first[bond] : first[bond] + run[middle + 1] - run[middle]]
-                incoming = bonds[run[middle] : run[middle + 1]]
-                for angle in range(kinds.shape[0]):
-                    ends += colour[kinds[angle]] * incoming[angle]
+                # Unsigned, for numba has to look whether a signed index counts from the end.
+                angle, other = np.uint64(first[bond]), np.uint64(run[middle])
+                for _ in range(run[middle + 1] - run[middle]):
+                    ends += colour[kind[angle]] * bonds[other]
+                    angle += _1
+                    other += _1
             new[bond] = mixed(bonds[bond] * SECOND + ends)
         bonds, new = new, bonds
         atom_classes, bond_classes = (

@@ -23,6 +23,8 @@ _30, _27, _31, _1 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(1)
 _BITS = np.uint64(8)
 DIGIT = 1 << 8
 _MASK = np.uint64(DIGIT - 1)
+#: Values whose table would be larger than a processor's caches.
+MANY = 1 << 15
 
 
 @compiled
@@ -50,10 +52,11 @@ def _cells(values, width):
     """Return the number (M,) of each value's cell on a grid, and where the cells lie."""
     count = values.shape[0]
     inverse = 1.0 / width
-    low, high = np.inf, -np.inf
-    for value in values:
-        low, high = min(low, value), max(high, value)
-    table, shift = _hash_table(min(float(count), (high - low) * inverse + 2.0))
+    most = float(count)
+    if count > MANY:
+        # There are no more cells than their range allows.
+        most = min(most, (values.max() - values.min()) * inverse + 2.0)
+    table, shift = _hash_table(most)
     mask = np.uint64(table.shape[0] - 1)
     place, number = np.empty(count, np.int64), np.empty(count, np.uint32)
     used = 0
