@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opalign.dataset.table import SpectraTable
-    from opalign.ladder.config import LadderConfig
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,15 +61,8 @@ def curve(
     """
     from opalign.ladder.curve import curve as answer
 
-    with _interruptible():
-        found = answer(
-            _read(config, change),
-            out,
-            strategies=strategy or (),
-            processes=processes,
-            console=output_console(),
-        )
-    _print(out / "curve.md", found.files)
+    options = {"strategies": strategy or (), "processes": processes}
+    _answer(answer, config, change, out / "curve.md", options)
 
 
 @app.command()
@@ -87,15 +79,8 @@ def cells(
     """
     from opalign.ladder.cells import cells as answer
 
-    with _interruptible():
-        found = answer(
-            _read(config, change),
-            out,
-            strategies=strategy or (),
-            processes=processes,
-            console=output_console(),
-        )
-    _print(out / "cells.md", found.files)
+    options = {"strategies": strategy or (), "processes": processes}
+    _answer(answer, config, change, out / "cells.md", options)
 
 
 @app.command()
@@ -116,16 +101,12 @@ def similarity(
     """
     from opalign.ladder.similarity import similarity as answer
 
-    with _interruptible():
-        found = answer(
-            _read(config, change),
-            out,
-            mapping=_map,
-            describe=_describe if chemistry else None,
-            processes=processes,
-            console=output_console(),
-        )
-    _print(out / "similarity.md", (*found.files, found.checkpoint))
+    options = {
+        "mapping": _map,
+        "describe": _describe if chemistry else None,
+        "processes": processes,
+    }
+    _answer(answer, config, change, out / "similarity.md", options)
 
 
 @app.command()
@@ -141,15 +122,29 @@ def predictability(
     """
     from opalign.ladder.predictability import predictability as answer
 
-    with _interruptible():
-        found = answer(_read(config, change), out, processes=processes, console=output_console())
-    _print(out / "predictability.md", found.files)
+    _answer(answer, config, change, out / "predictability.md", {"processes": processes})
 
 
-def _read(config: Path, change: list[str] | None) -> LadderConfig:
+def _answer(
+    answer: Callable[..., Any],
+    config: Path,
+    change: list[str] | None,
+    table: Path,
+    options: dict[str, Any],
+) -> None:
+    """Find an answer in the folder of its ``table``, and show that table and what was written."""
     from opalign.ladder.config_file import read_ladder_config
 
-    return read_ladder_config(config, change or ())
+    console = output_console()
+    with _interruptible():
+        found = answer(
+            read_ladder_config(config, change or ()), table.parent, console=console, **options
+        )
+    written = [*found.files]
+    if hasattr(found, "checkpoint"):
+        written.append(found.checkpoint)
+    console.print(table.read_text(encoding="utf-8"), markup=False)
+    console.print("Written:", *(f"  {path}" for path in written), sep="\n", markup=False)
 
 
 def _map(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
@@ -189,9 +184,3 @@ def _interruptible() -> Iterator[None]:
             markup=False,
         )
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _print(table: Path, files: Sequence[Path]) -> None:
-    console = output_console()
-    console.print(table.read_text(encoding="utf-8"), markup=False)
-    console.print("Written:", *(f"  {path}" for path in files), sep="\n", markup=False)

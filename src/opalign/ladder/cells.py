@@ -8,14 +8,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from opalign.ladder.climb import climb, open_climb
 from opalign.ladder.config import LadderConfig
-from opalign.ladder.curve import Answer, chosen_strategies, summarize_fits, write_answer
-from opalign.ladder.data import LadderData
+from opalign.ladder.curve import Answer, Comparison, compare, write_answer
 from opalign.ladder.figures import draw_cells
 from opalign.ladder.jobs import cell_subset
-from opalign.ladder.scores import AS_IT_IS, score_fits, spent
-from opalign.ladder.tables import budget_lines, shown
+from opalign.ladder.scores import AS_IT_IS
+from opalign.ladder.tables import budget_lines, shown, table
 
 NAME = "cells"
 
@@ -33,19 +31,12 @@ def cells(
     ``strategies`` are some of the configured ones, by default all. In ``out`` the stages of other
     commands about the same climb are used. See :func:`opalign.ladder.curve.curve` for the errors.
     """
-    console = console or Console()
-    data = open_climb(config, out)
     subsets = [cell_subset(atoms) for atoms in config.cells]
-    names = chosen_strategies(data.config, strategies)
-    fits = climb(data, out, subsets, names, processes=processes, console=console)
-    frame = score_fits(data, out, fits)
-    costs = spent(out, fits)
-    summary = summarize_fits(data, frame, costs)
-    by_cell = error_by_cell(frame)
-    text = _markdown(data, summary, by_cell, costs)
-    files = write_answer(NAME, out, summary, frame, costs, text)
-    files.append(draw_cells(out / f"{NAME}.png", data, by_cell))
-    return Answer(summary, frame, tuple(files))
+    found = compare(config, out, subsets, strategies, processes=processes, console=console)
+    by_cell = error_by_cell(found.frame)
+    files = write_answer(NAME, out, found, _markdown(found, by_cell))
+    files.append(draw_cells(out / f"{NAME}.png", found.data, by_cell))
+    return Answer(found.summary, found.frame, tuple(files))
 
 
 def error_by_cell(frame: pd.DataFrame) -> pd.DataFrame:
@@ -62,10 +53,8 @@ def error_by_cell(frame: pd.DataFrame) -> pd.DataFrame:
     return per_seed.groupby(keys, sort=False).mean().reset_index()
 
 
-def _markdown(
-    data: LadderData, summary: pd.DataFrame, by_cell: pd.DataFrame, costs: pd.DataFrame
-) -> str:
-    config = data.config
+def _markdown(found: Comparison, by_cell: pd.DataFrame) -> str:
+    data, config = found.data, found.data.config
     lines = [
         f"# {config.costly} from small cells alone",
         "",
@@ -75,37 +64,39 @@ def _markdown(
         "the greatest of the seeds; then SC by the size of the tested cell.",
         "",
     ]
-    for broadening, part in summary.groupby("broadening", sort=False):
-        lines += [
-            f"## {broadening}",
-            "",
-            "| strategy | atoms in training cells | costly spectra | SC | MAE |",
-            "|---|---|---|---|---|",
-        ]
-        for _, row in part.iterrows():
-            as_it_is = row["strategy"] == AS_IT_IS
-            atoms = "–" if as_it_is else f"≤ {str(row['subset']).removeprefix('cells-')}"
-            labels = "–" if as_it_is else f"{row['costly_labels']:.0f}"
-            lines.append(
-                f"| {row['strategy']} | {atoms} | {labels} | {shown(row, 'similarity')} "
-                f"| {shown(row, 'mae')} |"
+    head = ("strategy", "atoms in training cells", "costly spectra", "SC", "MAE")
+    for broadening, part in found.summary.groupby("broadening", sort=False):
+        rows = [
+            (
+                row["strategy"],
+                _atoms(str(row["subset"]), row["strategy"] == AS_IT_IS),
+                "–" if row["strategy"] == AS_IT_IS else f"{row['costly_labels']:.0f}",
+                shown(row, "similarity"),
+                shown(row, "mae"),
             )
-        tested = by_cell[by_cell["broadening"] == broadening]
-        sizes = sorted(tested["sites"].unique())
-        counts = tested.groupby("sites")["materials"].max()
-        head = " | ".join(f"{size} atoms ({counts.loc[size]:.0f})" for size in sizes)
-        lines += [
-            "",
-            "Median SC by the size of the tested cell, with the number of materials:",
-            "",
-            f"| strategy | training cells | {head} |",
-            "|---" * (len(sizes) + 2) + "|",
+            for _, row in part.iterrows()
         ]
-        for key, group in tested.groupby(["strategy", "subset"], sort=False):
-            found = group.set_index("sites")["similarity"]
-            values = [f"{found.loc[s]:.3f}" if s in found.index else "–" for s in sizes]
-            name, subset = map(str, key)
-            atoms = f"≤ {subset.removeprefix('cells-')}" if subset else "–"
-            lines.append(f"| {name} | {atoms} | {' | '.join(values)} |")
-        lines.append("")
-    return "\n".join([*lines, *budget_lines(data, costs), ""])
+        tested = by_cell[by_cell["broadening"] == broadening]
+        lines += [
+            *(f"## {broadening}", "", *table(head, rows), ""),
+            *("Median SC by the size of the tested cell, with the number of materials:", ""),
+            *(*_by_size(tested), ""),
+        ]
+    return "\n".join([*lines, *budget_lines(data, found.costs), ""])
+
+
+def _by_size(tested: pd.DataFrame) -> list[str]:
+    sizes = sorted(tested["sites"].unique())
+    counts = tested.groupby("sites")["materials"].max()
+    head = [f"{size} atoms ({counts.loc[size]:.0f})" for size in sizes]
+    rows = []
+    for key, group in tested.groupby(["strategy", "subset"], sort=False):
+        found = group.set_index("sites")["similarity"]
+        values = [f"{found.loc[s]:.3f}" if s in found.index else "–" for s in sizes]
+        name, subset = map(str, key)
+        rows.append((name, _atoms(subset, not subset), *values))
+    return table(("strategy", "training cells", *head), rows)
+
+
+def _atoms(subset: str, without_training: bool) -> str:
+    return "–" if without_training else f"≤ {subset.removeprefix('cells-')}"

@@ -17,7 +17,7 @@ from opalign.ladder.data import LadderData
 from opalign.ladder.figures import draw_curve
 from opalign.ladder.jobs import size_subset
 from opalign.ladder.scores import AS_IT_IS, gain, onset_r2, over_seeds, score_fits, spent
-from opalign.ladder.tables import budget_lines, merits, shown
+from opalign.ladder.tables import budget_lines, merits, shown, table
 
 NAME = "curve"
 
@@ -29,6 +29,19 @@ class Answer:
     summary: pd.DataFrame
     per_material: pd.DataFrame
     files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Strategies on the same subsets, before anything is written."""
+
+    data: LadderData
+    summary: pd.DataFrame
+    """See :func:`summarize_fits`."""
+    frame: pd.DataFrame
+    """See :func:`opalign.ladder.scores.score_fits`."""
+    costs: pd.DataFrame
+    """See :func:`opalign.ladder.scores.spent`."""
 
 
 def curve(
@@ -51,17 +64,29 @@ def curve(
     KeyboardInterrupt
         Someone stopped it.
     """
-    console = console or Console()
-    data = open_climb(config, out)
     subsets = [size_subset(share) for share in config.sizes]
+    found = compare(config, out, subsets, strategies, processes=processes, console=console)
+    files = write_answer(NAME, out, found, _markdown(found))
+    files.append(draw_curve(out / f"{NAME}.png", found.data, found.summary))
+    return Answer(found.summary, found.frame, tuple(files))
+
+
+def compare(
+    config: LadderConfig,
+    out: Path,
+    subsets: Sequence[str],
+    strategies: Sequence[str],
+    *,
+    processes: int,
+    console: Console | None,
+) -> Comparison:
+    """Train every strategy on every subset, fold and seed, and score it; see :func:`curve`."""
+    data = open_climb(config, out)
     names = chosen_strategies(data.config, strategies)
-    fits = climb(data, out, subsets, names, processes=processes, console=console)
+    fits = climb(data, out, subsets, names, processes=processes, console=console or Console())
     frame = score_fits(data, out, fits)
     costs = spent(out, fits)
-    summary = summarize_fits(data, frame, costs)
-    files = write_answer(NAME, out, summary, frame, costs, _markdown(data, summary, costs))
-    files.append(draw_curve(out / f"{NAME}.png", data, summary))
-    return Answer(summary, frame, tuple(files))
+    return Comparison(data, summarize_fits(data, frame, costs), frame, costs)
 
 
 def chosen_strategies(config: LadderConfig, names: Sequence[str]) -> list[str]:
@@ -103,25 +128,18 @@ def summarize_fits(data: LadderData, frame: pd.DataFrame, costs: pd.DataFrame) -
     return pd.DataFrame(rows)
 
 
-def write_answer(
-    name: str,
-    out: Path,
-    summary: pd.DataFrame,
-    frame: pd.DataFrame,
-    costs: pd.DataFrame,
-    markdown: str,
-) -> list[Path]:
+def write_answer(name: str, out: Path, found: Comparison, markdown: str) -> list[Path]:
     """Write the tables of a command."""
     return [
         write_text(out / f"{name}.md", markdown),
-        write_text(out / f"{name}.csv", summary.to_csv(index=False)),
-        write_text(out / f"{name}_per_material.csv", frame.to_csv(index=False)),
-        write_text(out / f"{name}_budget.csv", costs.to_csv(index=False)),
+        write_text(out / f"{name}.csv", found.summary.to_csv(index=False)),
+        write_text(out / f"{name}_per_material.csv", found.frame.to_csv(index=False)),
+        write_text(out / f"{name}_budget.csv", found.costs.to_csv(index=False)),
     ]
 
 
-def _markdown(data: LadderData, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
-    config = data.config
+def _markdown(found: Comparison) -> str:
+    data, config = found.data, found.data.config
     lines = [
         f"# From {config.cheap} to {config.costly}: error against the number of costly spectra",
         "",
@@ -134,19 +152,16 @@ def _markdown(data: LadderData, summary: pd.DataFrame, costs: pd.DataFrame) -> s
         "materials, with its 95 % interval.",
         "",
     ]
-    for broadening, part in summary.groupby("broadening", sort=False):
-        lines += [
-            f"## {broadening}",
-            "",
-            "| strategy | costly spectra | SC | MAE | MSE | onset R² | gain in SC |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for _, row in part.iterrows():
-            label = row["costly_labels"]
-            lines.append(
-                f"| {row['strategy']} | {'–' if pd.isna(label) else f'{label:.0f}'} "
-                f"| {shown(row, 'similarity')} | {shown(row, 'mae')} | {shown(row, 'mse')} "
-                f"| {shown(row, 'onset_r2', 'value')} | {shown(row, 'gain', 'value')} |"
+    head = ("strategy", "costly spectra", "SC", "MAE", "MSE", "onset R²", "gain in SC")
+    for broadening, part in found.summary.groupby("broadening", sort=False):
+        rows = [
+            (
+                row["strategy"],
+                "–" if pd.isna(row["costly_labels"]) else f"{row['costly_labels']:.0f}",
+                *(shown(row, name) for name in ("similarity", "mae", "mse")),
+                *(shown(row, name, "value") for name in ("onset_r2", "gain")),
             )
-        lines.append("")
-    return "\n".join([*lines, *budget_lines(data, costs), ""])
+            for _, row in part.iterrows()
+        ]
+        lines += [f"## {broadening}", "", *table(head, rows), ""]
+    return "\n".join([*lines, *budget_lines(data, found.costs), ""])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
@@ -23,6 +23,13 @@ def merits(
         for column in COLUMNS
         for key, value in statistic(frame, column).items()
     }
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    lines = [head, *rows]
+    written = [f"| {' | '.join(map(str, cells))} |" for cells in lines]
+    return [written[0], "|---" * len(head) + "|", *written[1:]]
 
 
 def shown(row: pd.Series, name: str, value: str = "mean") -> str:
@@ -45,10 +52,12 @@ def budget_lines(data: LadderData, costs: pd.DataFrame) -> list[str]:
         "seconds of a stage that several runs share (the cheap level) are counted in each of them; "
         "`spent` is what was computed, each stage once. Tuning comes on top.",
         "",
-        "| strategy | stages (steps) | runs | structure passes a run | core seconds a run "
-        "| core seconds spent | tuning: steps, core seconds |",
-        "|---|---|---|---|---|---|---|",
     ]
+    head = (
+        "strategy", "stages (steps)", "runs", "structure passes a run", "core seconds a run",
+        "core seconds spent", "tuning: steps, core seconds",
+    )  # fmt: skip
+    rows = []
     for name, group in costs.groupby("strategy", sort=False):
         strategy = config.strategies[str(name)]
         parts = budget(config, strategy)
@@ -70,11 +79,13 @@ def budget_lines(data: LadderData, costs: pd.DataFrame) -> list[str]:
         tuning = "–"
         if isinstance(strategy, DirectConfig) and strategy.tuning is not None:
             tuning = f"{tuned['tuning_steps'].sum():.0f}, {tuned['tuning_core_seconds'].sum():.0f}"
-        lines.append(
-            f"| {name} | {' + '.join(stages)} | {len(group)} "
-            f"| {passes.min():.0f} – {passes.max():.0f} | {group['core_seconds'].mean():.1f} "
-            f"| {spent:.0f} | {tuning} |"
-        )
+        rows.append(
+            (
+                name, " + ".join(stages), len(group), f"{passes.min():.0f} – {passes.max():.0f}",
+                f"{group['core_seconds'].mean():.1f}", f"{spent:.0f}", tuning,
+            )
+        )  # fmt: skip
+    lines += table(head, rows)
     chosen = costs[costs["tuning_steps"] > 0]
     if len(chosen):
         lines += ["", "What the tuning chose, by how many of the folds:", ""]
