@@ -75,7 +75,7 @@ def main() -> None:
     measured = []
     for name, source, processes in (
         ("1 process", once, 1), ("2 processes", once, 2), (f"2 processes, {TIMES} × the rows",
-        often, 2), (f"1 process, {TIMES} × the rows", often, 1),
+        often, 2),
     ):  # fmt: skip
         out = work / name.replace(" ", "-").replace(",", "").replace("×", "x")
         shutil.rmtree(out, ignore_errors=True)

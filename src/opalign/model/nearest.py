@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opalign.errors import CheckpointError
+
+FEW = 2000
+"""Training materials up to which all distances are taken."""
+BLOCK = 1 << 22
+"""Numbers of a block of differences."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,6 @@ class NearestMaterials:
     """
 
     def __init__(self, ids: Sequence[str], formulas: Sequence[str], features: ArrayLike) -> None:
-        from scipy.spatial import KDTree
-
         self.ids, self.formulas = list(ids), list(formulas)
         self.features = np.asarray(features, dtype=np.float64)
         shape = self.features.shape
@@ -57,7 +61,7 @@ class NearestMaterials:
             )
         if not np.isfinite(self.features).all():
             raise CheckpointError("features of training materials are not finite numbers")
-        self._tree = KDTree(self.features) if len(self.ids) else None
+        self._search = _new_search(self.features) if len(self.ids) else None
         self._spacings = self._nearest_other()
 
     @property
@@ -75,10 +79,9 @@ class NearestMaterials:
         Equally near ones come in the order of the training set.
         """
         rows = np.atleast_2d(np.asarray(features, dtype=np.float64))
-        if self._tree is None:
+        if self._search is None:
             return [() for _ in rows]
-        count = min(count, len(self.ids))
-        distances, indices = self._tree.query(rows, k=np.arange(1, count + 1))
+        distances, indices = self._search(rows, min(count, len(self.ids)))
         typical = self.typical_distance
         return [
             tuple(
@@ -94,19 +97,56 @@ class NearestMaterials:
         In units of :attr:`typical_distance`; NaN without any training material.
         """
         rows = np.atleast_2d(np.asarray(features, dtype=np.float64))
-        if self._tree is None:
+        if self._search is None:
             return np.full(len(rows), np.nan)
-        distances, _ = self._tree.query(rows, k=1)
-        return np.asarray(distances, dtype=np.float64) / self.typical_distance
+        distances, _ = self._search(rows, 1)
+        return distances[:, 0] / self.typical_distance
 
     def _nearest_other(self) -> NDArray[np.float64]:
         """Distances from each material to the nearest one with other features, (≤ M,)."""
-        if self._tree is None:
+        if self._search is None:
             return np.empty(0)
-        from scipy.spatial import KDTree
-
         distinct = np.unique(self.features, axis=0)
         if len(distinct) < 2:
             return np.empty(0)
-        distances, _ = KDTree(distinct).query(distinct, k=[2])
-        return np.asarray(distances[:, 0], dtype=np.float64)
+        distances, _ = _new_search(distinct)(distinct, 2)
+        return distances[:, 1]
+
+
+Search = Callable[[NDArray[np.float64], int], tuple[NDArray[np.float64], NDArray[np.int64]]]
+"""Rows (B, D) and a number k → distances and places (B, k), nearest first."""
+
+
+def _new_search(points: NDArray[np.float64]) -> Search:
+    """Search among ``points`` (M, D): a tree, or for few of them all distances.
+
+    SciPy takes half a second to import, more than a prediction.
+    """
+    if len(points) <= FEW:
+        return partial(_among_few, points)
+    from scipy.spatial import KDTree
+
+    tree = KDTree(points)
+
+    def search(
+        rows: NDArray[np.float64], count: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        distances, places = tree.query(rows, k=np.arange(1, count + 1))
+        return np.asarray(distances), np.asarray(places)
+
+    return search
+
+
+def _among_few(
+    points: NDArray[np.float64], rows: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    distances = np.empty((len(rows), count))
+    places = np.empty((len(rows), count), dtype=np.int64)
+    step = max(1, BLOCK // max(points.size, 1))
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        # Differences, not squares of norms: equal features must be at a distance of zero.
+        apart = np.sqrt(((rows[part, None] - points) ** 2).sum(-1))
+        order = np.argsort(apart, axis=1, kind="stable")[:, :count]
+        places[part], distances[part] = order, np.take_along_axis(apart, order, axis=1)
+    return distances, places
