@@ -158,9 +158,8 @@ def explain_table_command(
 def explain_material_command(
     structure: Annotated[Path, typer.Argument(help="Structure: CIF, POSCAR, …")],
     model: Annotated[
-        str | None,
-        typer.Option(help="Name of a model or path of its folder.", show_default="alignn"),
-    ] = None,
+        str, typer.Option(help="Name of a model or path of its folder.")
+    ] = "alignn",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
         "material"
     ),

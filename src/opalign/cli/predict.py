@@ -60,7 +60,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("predictions"),
     model: Annotated[
         str | None,
-        typer.Option(help="Name of a model or path of its folder.", show_default="alignn"),
+        typer.Option(help="Name of a model or path of its folder.", show_default="optimate"),
     ] = None,
     level: Annotated[
         str | None,

@@ -56,7 +56,7 @@ def screen(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name of a model or path of its folder.", show_default="alignn"),
+        typer.Option(help="Name of a model or path of its folder.", show_default="optimate"),
     ] = None,
     level: Annotated[
         str | None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from opalign.errors import CheckpointError
 
 #: The model that predicts when none is named.
-DEFAULT_MODEL = "alignn"
+DEFAULT_MODEL = "optimate"
 
 #: Folders of checkpoints, separated as in PATH; they come before those shipped with Opalign.
 ENVIRONMENT_VARIABLE = "OPALIGN_CHECKPOINTS"
