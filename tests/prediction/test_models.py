@@ -29,7 +29,7 @@ def test_names_are_found_in_order(two_folders):
 
 
 def test_default_model(two_folders):
-    assert resolve_checkpoint() == two_folders / "a" / "alignn"
+    assert resolve_checkpoint() == two_folders / "b" / "optimate"
 
 
 def test_a_path_needs_no_name(two_folders, tmp_path):

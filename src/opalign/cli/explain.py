@@ -157,9 +157,7 @@ def explain_table_command(
 @app.command("material")
 def explain_material_command(
     structure: Annotated[Path, typer.Argument(help="Structure: CIF, POSCAR, …")],
-    model: Annotated[
-        str, typer.Option(help="Name of a model or path of its folder.")
-    ] = "alignn",
+    model: Annotated[str, typer.Option(help="Name of a model or path of its folder.")] = "alignn",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
         "material"
     ),
