@@ -108,9 +108,9 @@ atoms. Spectra are those of the RPA, Gaussian σ as said; networks learn RPA and
 Every material is predicted by networks that have seen no material of its formula, in either stage.
 Made by `benchmarks/ablation.py`.
 
-Folds are drawn with seed {fold_seed}; the figures of the shipped models are on those of other seeds,
-so that no lever was chosen on the folds it is reported on. The materials are the same, though, and a
-choice among many levers on few materials flatters the chosen one.
+Folds are drawn with seed {fold_seed}; the figures of the shipped models are on those of other
+seeds, so that no lever was chosen on the folds it is reported on. The materials are the same,
+though, and a choice among many levers on few materials flatters the chosen one.
 
 - **Δ**: change of the mean SC at σ = 0.3 eV; first the standard deviation over seeds, then the
   standard error over materials.
