@@ -3,6 +3,7 @@
 Without a GPU nothing is recorded, but all else is the same; with one these tests record.
 """
 
+import pandas as pd
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from opalign.training.losses import training_loss
 from opalign.training.recorded import RecordedStep, can_record
 from opalign.training.resident import ResidentMaterials
 from opalign.training.run import build_model_config
+from opalign.training.stage import fit_stage
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -60,9 +62,9 @@ def test_terms_stay_what_they_were(prepared):
     _, network, loss, materials = prepared
     recorded = RecordedStep(network, loss, ResidentMaterials(materials, "cpu"), 2)
     first = recorded([0, 1])
-    kept = {name: float(value) for name, value in first.items()}
+    kept = {name: float(value.detach()) for name, value in first.items()}
     recorded([2, 3])
-    assert {name: float(value) for name, value in first.items()} == kept
+    assert {name: float(value.detach()) for name, value in first.items()} == kept
 
 
 def test_frozen_weights_get_no_gradient(prepared):
@@ -114,3 +116,34 @@ def test_a_run_with_recorded_steps_ends_where_a_plain_one_does(prepared, monkeyp
     left = [float((expected[n] - v).abs().max()) for n, v in network.state_dict().items()]
     # Adam divides by gradients that may be all rounding: a share of the way, not of the weight.
     assert max(left) < 0.05 * max(changes)
+
+
+def test_a_stage_goes_on_with_recorded_steps(prepared, monkeypatch, tmp_path, silent):
+    """All of a full run but the recording, which needs a GPU: same losses, epoch by epoch."""
+    taken = []
+
+    class Watched(RecordedStep):
+        def __call__(self, rows):
+            taken.extend(rows)
+            return super().__call__(rows)
+
+    monkeypatch.setattr("opalign.training.stage.RecordedStep", Watched)
+    config, network, loss, materials = prepared
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    losses = {}
+    for name in ("plain", "recorded"):
+        network.load_state_dict(start)
+        if name == "recorded":
+            monkeypatch.setattr("opalign.training.stage.can_record", lambda *arguments: True)
+        fit_stage(
+            network, loss, materials, materials, run=config, optimizer=config.optimizer,
+            epochs=3, batch_size=3, title="epoch", state=tmp_path / name / "state",
+            logs=tmp_path / name / "logs", console=silent,
+        )  # fmt: skip
+        losses[name] = pd.read_csv(tmp_path / name / "state" / "history.csv")
+    assert sorted(taken) == sorted(3 * list(range(len(materials))))
+    columns = ["training/loss", "validation/loss", "learning_rate"]
+    for column in columns:
+        assert losses["recorded"][column].to_numpy() == pytest.approx(
+            losses["plain"][column].to_numpy(), rel=1e-3
+        )
