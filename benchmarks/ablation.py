@@ -135,13 +135,7 @@ class Scores:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("spectra", type=Path)
-    parser.add_argument("scalars", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--fold-seed", type=int, default=FOLD_SEED)
+    parser = parser_of(__doc__)
     parser.add_argument("--levers", nargs="*", choices=list(LEVERS), default=list(LEVERS))
     arguments = parser.parse_args()
     names = list(dict.fromkeys(["reference", *arguments.levers]))
@@ -166,6 +160,18 @@ def main() -> None:
     print(text)
     write_text(arguments.work / "ablation.md", text)
     write_text(arguments.work / "ablation.csv", frame.round(4).to_csv(index=False))
+
+
+def parser_of(documentation: str) -> argparse.ArgumentParser:
+    """Options of a comparison on folds that the shipped model is not reported on."""
+    parser = argparse.ArgumentParser(description=documentation.splitlines()[0])
+    parser.add_argument("spectra", type=Path)
+    parser.add_argument("scalars", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--fold-seed", type=int, default=FOLD_SEED)
+    return parser
 
 
 def configuration(name: str, arguments: argparse.Namespace) -> TrainingConfig:

@@ -21,6 +21,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,7 @@ def agreement(materials: Materials, device: str) -> list[dict[str, Any]]:
 
 def training(materials: Materials, device: str, quick: bool) -> list[dict[str, Any]]:
     """Seconds of an epoch of each way."""
-    whole = Materials(
-        materials.ids, materials.formulas, materials.graphs, materials.targets, reduced=False
-    )
+    whole = replace(materials, reduced=False)
     cases: list[tuple[str, int, int, dict[str, Any]]] = []
     for hidden in (64, 256):
         for batch in (16, 64):
@@ -437,9 +436,7 @@ def main() -> None:
     sizes = np.array([graph.num_atoms for graph in materials.graphs])
     built = time.perf_counter() - begin
     _ = [graph.quotient for graph in materials.graphs]
-    whole = Materials(
-        materials.ids, materials.formulas, materials.graphs, materials.targets, reduced=False
-    )
+    whole = replace(materials, reduced=False)
     sizes_of = {"classes": counts_of(materials), "every atom": counts_of(whole)}
     record: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if options.device == "cuda" else "CPU",

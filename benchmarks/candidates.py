@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from ablation import FOLD_SEED, GRID, r2, scores
+from ablation import GRID, parser_of, r2, scores
 from fold_runs import FOLDS, FoldRun, average, out_of_fold, references, run_all, run_fold
 
 from opalign.files import write_text
@@ -43,15 +43,9 @@ TOGETHER = (("OPTIMATE, both", "ALIGNN, both"), ("OPTIMATE, composition", "ALIGN
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("spectra", type=Path)
-    parser.add_argument("scalars", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=2)
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", action="store_true", help="mixed precision; a folder of its own")
-    parser.add_argument("--fold-seed", type=int, default=FOLD_SEED)
     parser.add_argument("--only", nargs="*", choices=list(CANDIDATES), default=list(CANDIDATES))
     arguments = parser.parse_args()
     work = arguments.work.resolve()

@@ -61,6 +61,13 @@ def trapezoidal_weights(grid: EnergyGrid) -> np.ndarray:
     return grid.weights
 
 
+def integrate(values: Any, grid: EnergyGrid) -> Any:
+    """Integrate ``values`` (..., n) over ``grid`` by the trapezoidal rule: (...)."""
+    if is_tensor(values):
+        return (values * constant_like(values, trapezoidal_weights, grid)).sum(-1)
+    return np.asarray(values) @ grid.weights
+
+
 def apply_operator(
     values: ArrayT, factory: Callable[..., np.ndarray], *arguments: Hashable
 ) -> ArrayT:

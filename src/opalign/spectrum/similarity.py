@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from opalign.spectrum.arrays import (
-    constant_like,
-    is_tensor,
-    namespace,
-    require_grid_length,
-    trapezoidal_weights,
-)
+from opalign.spectrum.arrays import integrate, is_tensor, namespace, require_grid_length
 from opalign.spectrum.grid import EnergyGrid
 
 
@@ -33,8 +27,8 @@ def similarity_coefficient(x: Any, reference: Any, grid: EnergyGrid) -> Any:
     SpectrumError
         If a last axis does not fit the grid.
     """
-    distance = _integrate(abs(_difference(x, reference, grid)), grid)
-    norm = _integrate(abs(_array(reference)), grid)
+    distance = integrate(abs(_difference(x, reference, grid)), grid)
+    norm = integrate(abs(_array(reference)), grid)
     numerics = namespace(distance, norm)
     # Dividing by one in place of zero keeps the gradient of the other rows free of NaN.
     known = norm > 0.0
@@ -44,12 +38,12 @@ def similarity_coefficient(x: Any, reference: Any, grid: EnergyGrid) -> Any:
 
 def mean_absolute_error(x: Any, reference: Any, grid: EnergyGrid) -> Any:
     """∫|X − Y| dE / E_max, in the unit of the spectra; E_max is the end of the grid."""
-    return _scalar(_integrate(abs(_difference(x, reference, grid)), grid) / grid.stop)
+    return _scalar(integrate(abs(_difference(x, reference, grid)), grid) / grid.stop)
 
 
 def mean_squared_error(x: Any, reference: Any, grid: EnergyGrid) -> Any:
     """∫|X − Y|² dE / E_max, in the squared unit of the spectra; E_max is the end of the grid."""
-    return _scalar(_integrate(abs(_difference(x, reference, grid)) ** 2, grid) / grid.stop)
+    return _scalar(integrate(abs(_difference(x, reference, grid)) ** 2, grid) / grid.stop)
 
 
 def _difference(x: Any, reference: Any, grid: EnergyGrid) -> Any:
@@ -60,12 +54,6 @@ def _difference(x: Any, reference: Any, grid: EnergyGrid) -> Any:
 
 def _array(values: Any) -> Any:
     return values if is_tensor(values) else np.asarray(values)
-
-
-def _integrate(values: Any, grid: EnergyGrid) -> Any:
-    if is_tensor(values):
-        return (values * constant_like(values, trapezoidal_weights, grid)).sum(-1)
-    return np.asarray(values) @ grid.weights
 
 
 def _scalar(values: Any) -> Any:

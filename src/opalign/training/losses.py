@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from opalign.model.config import ModelConfig, SpectralTarget
-from opalign.spectrum.arrays import constant_like, trapezoidal_weights
+from opalign.spectrum.arrays import integrate
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.relations import absorption_coefficient, refractive_index
@@ -58,9 +58,8 @@ def spectral_loss(
     if kind == "mse":
         return mean_squared_error(predicted, reference, grid)
     if kind == "huber":
-        weights = constant_like(predicted, trapezoidal_weights, grid)
         pointwise = huber_loss(predicted, reference, reduction="none", delta=huber_width)
-        return (pointwise * weights).sum(-1) / grid.stop
+        return integrate(pointwise, grid) / grid.stop
     return relative_distance(predicted, reference, grid)
 
 

@@ -88,15 +88,8 @@ class RecordedStep:
         needed = self.materials.needed(rows, self.structures)
         if self._capacity is None or not self._capacity.holds(needed):
             room = needed.enlarged(ROOM)
-            if self._capacity is not None:
-                old = self._capacity
-                room = Capacity(
-                    self.structures,
-                    max(old.atoms, room.atoms),
-                    max(old.bonds, room.bonds),
-                    max(old.angles, room.angles),
-                )
-            self._capacity, self._graph = room, None
+            self._capacity = room if self._capacity is None else self._capacity.united(room)
+            self._graph = None
         return self._capacity
 
     def _run(self, capacity: Capacity) -> tuple[dict[str, Tensor], list[Tensor | None]]:

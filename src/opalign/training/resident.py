@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opalign.crystal import keys
+from opalign.training.batches import work_of
 from opalign.training.data import Batch, Materials, batch_of
 
 _ATOMS, _BONDS, _ANGLES = "atoms", "bonds", "angles"
@@ -48,6 +49,11 @@ class Capacity:
             and self.bonds >= other.bonds
             and self.angles >= other.angles
         )
+
+    def united(self, other: Capacity) -> Capacity:
+        """Room for either of two batches of as many structures."""
+        sizes = (self.atoms, self.bonds, self.angles), (other.atoms, other.bonds, other.angles)
+        return Capacity(self.structures, *map(max, *sizes))
 
     def enlarged(self, factor: float) -> Capacity:
         """Room for ``factor`` times as many atoms, bonds and angles."""
@@ -189,8 +195,6 @@ class ResidentMaterials:
 
 def estimated_bytes(materials: Materials) -> int:
     """Bytes that :class:`ResidentMaterials` takes, about; angles are most of it."""
-    from opalign.training.batches import work_of
-
     angles = int(work_of(materials.graphs, reduced=materials.reduced).sum())
     values = sum(t.numel() * t.element_size() for t in materials.targets.values())
     values += sum(t.numel() * t.element_size() for t in materials.inputs.values())

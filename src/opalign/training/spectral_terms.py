@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opalign.spectrum.arrays import constant_like, trapezoidal_weights
+from opalign.spectrum.arrays import constant_like, integrate, trapezoidal_weights
 from opalign.spectrum.broadening import Broadening, broaden
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.units import HBAR_C, LOG_ABSORPTION_FLOOR
@@ -22,9 +22,7 @@ LEAST_AREA = 1e-3
 
 def relative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) -> Tensor:
     """1 − SC = ∫|Δ| dE / ∫|reference| dE of spectra (..., n): (...)."""
-    weights = constant_like(predicted, trapezoidal_weights, grid)
-    distance = ((predicted - reference).abs() * weights).sum(-1)
-    return distance / (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
+    return integrate((predicted - reference).abs(), grid) / _area(reference, grid)
 
 
 def blurred_distance(
@@ -33,9 +31,7 @@ def blurred_distance(
     """Take 1 − SC after a further Gaussian of σ = ``width`` eV on both sides."""
     broadening = Broadening("gaussian", width)
     difference = broaden(predicted - reference, grid, broadening, "odd")
-    weights = constant_like(predicted, trapezoidal_weights, grid)
-    area = (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
-    return (difference.abs() * weights).sum(-1) / area
+    return integrate(difference.abs(), grid) / _area(reference, grid)
 
 
 def cumulative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) -> Tensor:
@@ -46,8 +42,7 @@ def cumulative_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid) 
     """
     weights = constant_like(predicted, trapezoidal_weights, grid)
     moved = ((predicted - reference) * weights).cumsum(-1)
-    area = (reference.abs() * weights).sum(-1).clamp(min=LEAST_AREA)
-    return (moved.abs() * weights).sum(-1) / area
+    return integrate(moved.abs(), grid) / _area(reference, grid)
 
 
 def slope_distance(predicted: Tensor, reference: Tensor) -> Tensor:
@@ -68,8 +63,13 @@ def logarithmic_distance(predicted: Tensor, reference: Tensor, grid: EnergyGrid)
         torch.log10((spectrum * per_centimetre).clamp(min=floor))
         for spectrum in (predicted, reference)
     )
-    weights = constant_like(predicted, trapezoidal_weights, grid)
-    return ((ours - theirs).abs() * weights).sum(-1) / (grid.stop - grid.start)
+    return integrate((ours - theirs).abs(), grid) / (grid.stop - grid.start)
+
+
+def _area(reference: Tensor, grid: EnergyGrid) -> Tensor:
+    """Integrate |reference| over the energies: (...), at least :data:`LEAST_AREA`."""
+    area: Tensor = integrate(reference.abs(), grid)
+    return area.clamp(min=LEAST_AREA)
 
 
 def _per_centimetre(grid: EnergyGrid) -> np.ndarray:
