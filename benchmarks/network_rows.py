@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -54,10 +55,15 @@ def network_rows(
                     partial(b.train, theirs, parts),
                 ),
                 f"inference, hidden {hidden}{label}": (
-                    partial(a.infer, ours),
+                    partial(predicting(a, device), ours),
                     partial(b.infer, theirs),
                 ),
             }
+            if device == "cpu" and ours is classes:
+                tasks[f"inference, hidden {hidden}, both side by side"] = (
+                    partial(a.infer_side_by_side, ours),
+                    partial(b.infer_side_by_side, theirs),
+                )
             for task, (opalign_run, alignn_run) in tasks.items():
                 times = alternate(opalign_run, alignn_run, repeats, progress, task)
                 found = {**sizes, "opalign": batch_sizes(ours, len(structures))}
@@ -83,12 +89,17 @@ def optimate_rows(
     rows = []
     for task, ours, theirs in (
         ("training step", partial(a.train, classes, parts), partial(b.train, whole, parts)),
-        ("inference", partial(a.infer, classes), partial(b.infer, whole)),
+        ("inference", partial(predicting(a, device), classes), partial(b.infer, whole)),
     ):
         label = f"OPTIMATE {task}"
         times = alternate(ours, theirs, repeats, progress, label)
         rows.append(Row(label, sizes, len(structures), times, peer="PyG"))
     return rows
+
+
+def predicting(side: Network, device: str) -> Callable[[Sequence[object]], None]:
+    """Opalign's way: batches side by side on a CPU, one after the other on a GPU."""
+    return side.infer_side_by_side if device == "cpu" else side.infer
 
 
 def batch_sizes(batches: list[dict[str, torch.Tensor]], structures: int) -> tuple[float, float]:

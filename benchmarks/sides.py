@@ -26,6 +26,7 @@ from opalign.crystal.many import build_graphs, require_graphs
 from opalign.crystal.settings import GraphSettings
 from opalign.model.config import AlignnConfig, ModelConfig, VectorHeadConfig
 from opalign.model.network import SpectrumModel
+from opalign.model.side_by_side import side_by_side
 from opalign.spectrum.grid import EnergyGrid
 
 ELEMENT_FEATURES = 92
@@ -63,11 +64,21 @@ class Network:
         self._finish()
 
     def infer(self, batches: Sequence[object]) -> None:
+        """Predict one batch after the other, each on all threads."""
         self.module.eval()
-        with torch.inference_mode():
-            for batch in batches:
-                self.module(batch)
+        for batch in batches:
+            self._output(batch)
         self._finish()
+
+    def infer_side_by_side(self, batches: Sequence[object]) -> None:
+        """Predict as many batches at a time as there are threads, as Opalign's Predictor does."""
+        self.module.eval()
+        for _ in side_by_side(self._output, batches):
+            pass
+
+    def _output(self, batch: object) -> object:
+        with torch.inference_mode():
+            return self.module(batch)
 
     def _finish(self) -> None:
         if self.device.type == "cuda":

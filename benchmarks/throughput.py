@@ -28,6 +28,9 @@ What is made equal, and where the choice went alignn's way:
   computed anew;
 * classes are found once for a structure that is trained on; what they cost where a structure is
   seen once is in the rows "structure to batch of classes";
+* Opalign predicts batches side by side, one thread each, as its Predictor does on a CPU; the other
+  side one after the other on all threads, as it comes. In the rows "both side by side" alignn is
+  given the same;
 * OPTIMATE runs beside the same network of torch_geometric's parts.
 
 The two sides take turns (A B A B …), times are medians. Run it on an idle machine all the same:
@@ -137,7 +140,7 @@ def main() -> None:
         default=Path(data) / "mp_oxides_chalcogenides.parquet" if data else None,
         help="Parquet table of structures; by default the one in OPALIGN_DATA",
     )
-    parser.add_argument("--structures", type=int, default=32, help="a multiple of the batch of 16")
+    parser.add_argument("--structures", type=int, default=64, help="a multiple of the batch of 16")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side")
     parser.add_argument("--device", default="cpu", help="of the networks: cpu, cuda")
     parser.add_argument("--networks-only", action="store_true", help="no graphs")

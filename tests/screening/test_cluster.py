@@ -8,8 +8,8 @@ import pytest
 
 from opalign.errors import MissingExtraError
 from opalign.screening import Execution, ScreenConfig, cluster, screen
+from opalign.screening.batches import pack_batch, unpack_batch
 from opalign.screening.cluster import Actor
-from opalign.screening.messages import pack_batch, unpack_batch
 from opalign.screening.pool import WORKER_DIED
 
 

@@ -20,7 +20,8 @@ LAYOUT = Layout({"x": {"unit": "", "description": ""}}, {}, {})
 WORKER = """
     import os, sys, time
     import pyarrow as pa
-    from opalign.screening.messages import pack_batch, receive, send, unpack_batch
+    from opalign.messages import receive, send
+    from opalign.screening.batches import pack_batch, unpack_batch
     from opalign.screening.results import Layout
 
     layout = Layout({"x": {"unit": "", "description": ""}}, {}, {})
@@ -160,7 +161,8 @@ def test_rows_that_had_a_problem_keep_it(start):
 def test_messages_that_are_cut_off_are_none():
     import io
 
-    from opalign.screening.messages import pack_batch, receive, send, unpack_batch
+    from opalign.messages import receive, send
+    from opalign.screening.batches import pack_batch, unpack_batch
 
     stream = io.BytesIO()
     batch = pa.RecordBatch.from_pydict({"a": [1, 2]})

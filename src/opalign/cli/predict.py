@@ -79,27 +79,33 @@ def predict(
 
     A structure that cannot be used is reported and skipped.
     """
+    from opalign.prediction.drawing import FigureProcesses
+
     console = message_console()
-    with console.status("Loading the model"):
-        from opalign.prediction.predictor import Predictor
-        from opalign.prediction.report import write_predictions
-        from opalign.prediction.result import Prediction
+    with FigureProcesses(None if plots else 0) as drawing:
+        # Its imports take as long as those of the network, and there are several cores.
+        drawing.start()
+        with console.status("Loading the model"):
+            from opalign.prediction.predictor import Predictor
+            from opalign.prediction.report import write_predictions
+            from opalign.prediction.result import Prediction
 
-        predictor = Predictor.load(model, device, cast("Precision", precision))
-    with counting_progress("Predicting") as progress:
+            predictor = Predictor.load(model, device, cast("Precision", precision))
+        with counting_progress("Predicting") as progress:
 
-        def done(outcome: Prediction | Failure) -> None:
-            progress(outcome.id if isinstance(outcome, Prediction) else outcome.file)
+            def done(outcome: Prediction | Failure) -> None:
+                progress(outcome.id if isinstance(outcome, Prediction) else outcome.file)
 
-        report = write_predictions(
-            predictor,
-            structures,
-            out,
-            levels=None if level is None else (level,),
-            batch_size=batch_size,
-            plots=plots,
-            on_progress=done,
-        )
+            report = write_predictions(
+                predictor,
+                structures,
+                out,
+                levels=None if level is None else (level,),
+                batch_size=batch_size,
+                plots=plots,
+                drawing=drawing,
+                on_progress=done,
+            )
     _print_failures(report)
     if report.rows:
         _print_summary(report, predictor)

@@ -66,6 +66,11 @@ class CrystalGraph:
         degree = np.bincount(target, minlength=self.num_atoms)
         return int(degree[source].sum())
 
+    @cached_property
+    def size(self) -> int:
+        """Bonds and angles that a batch of this graph has: what its memory goes by."""
+        return self.num_bonds + (self.num_angles if self.has_angles else 0)
+
     @property
     def bond_length(self) -> NDArray[np.float64]:
         """(E,) Å."""

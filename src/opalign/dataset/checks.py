@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from opalign.arrow import to_array, to_numpy
 from opalign.dataset.columns import list_lengths, list_values
 from opalign.dataset.formula import formula_of_species, reduced_formula
 from opalign.dataset.schema import DIAGONAL, TableSchema, spectrum_column
@@ -59,7 +60,7 @@ def find_problems(
     for at, column, message in _spectrum_problems(batch, schema):
         yield problem(at, column, message)
     for name in schema.scalars:
-        values = batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+        values = to_numpy(batch.column(name)).astype(np.float64)
         for infinite in np.flatnonzero(np.isinf(values)):
             yield problem(int(infinite), name, "is infinite; a value that is not known is null")
 
@@ -122,7 +123,7 @@ def _spectrum_problems(
         for at in np.flatnonzero(lengths != num):
             yield int(at), name, f"has {_count(lengths[at])} values, the grid has {num}"
         sound = np.flatnonzero(lengths == num)
-        values = list_values(column.take(pa.array(sound))).reshape(len(sound), num)
+        values = list_values(column.take(to_array(sound, pa.int64()))).reshape(len(sound), num)
         broken = ~np.isfinite(values)
         for k in np.flatnonzero(broken.any(axis=1)):
             energy = energies[int(np.argmax(broken[k]))]

@@ -13,18 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from opalign.arrow import to_numpy
 from opalign.errors import DatasetError
 
 
 def list_lengths(column: pa.Array) -> NDArray[np.int64]:
     """Length of the list in each row, (rows,); −1 where the list is null."""
-    lengths = pc.fill_null(pc.list_value_length(column), -1)
-    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+    lengths = to_numpy(pc.list_value_length(column).cast(pa.float64()))
+    return np.nan_to_num(lengths, nan=-1.0).astype(np.int64)
 
 
 def list_values(column: pa.Array) -> NDArray[np.float64]:
     """All numbers of all lists, one after the other; NaN where a number is null."""
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray(to_numpy(column.flatten()), dtype=np.float64)
 
 
 def list_matrix(column: pa.Array, width: int) -> NDArray[np.float64] | None:

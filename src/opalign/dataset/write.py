@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from opalign.arrow import to_array
 from opalign.dataset.checks import find_problems
 from opalign.dataset.formula import formula_of_species
 from opalign.dataset.schema import TableSchema, arrow_schema
@@ -172,7 +173,7 @@ def _record_batch(
     arrays = []
     for field in layout:
         try:
-            arrays.append(pa.array([row[field.name] for row in rows], type=field.type))
+            arrays.append(to_array([row[field.name] for row in rows], field.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(
                 f"column {field.name!r} of rows {first}–{first + len(rows) - 1}: {error}",

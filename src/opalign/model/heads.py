@@ -113,7 +113,7 @@ class PhysicalHead(nn.Module):
         seen = seen if self.gap_alone else seen_by_gap
         inputs, outputs = seen, levels
         if config.level_embedding:
-            self.level_vectors = nn.Parameter(torch.randn(levels, config.level_embedding))
+            self.level_vectors = nn.Parameter(_normal(levels, config.level_embedding))
             inputs, outputs = seen + config.level_embedding, 1
         self.spectrum_network = multilayer_perceptron(
             inputs, width, outputs * (config.components or self.nodes), nn.SiLU, dropout
@@ -121,7 +121,7 @@ class PhysicalHead(nn.Module):
         self.components: Tensor | None
         self.offset: Tensor
         if config.components:
-            self.register_buffer("components", torch.randn(config.components, self.nodes))
+            self.register_buffer("components", _normal(config.components, self.nodes))
             self.register_buffer("offset", torch.zeros(self.nodes))
         else:
             self.components = None
@@ -227,3 +227,9 @@ class PhysicalHead(nn.Module):
             values = values + node * (weight * inside).unsqueeze(1)
         values = values + 0.0 * gap.view(-1, 1, 1)
         return broaden(values, self.grid, self.broadening, "odd")
+
+
+def _normal(*shape: int) -> Tensor:
+    """Draw standard normal numbers; none on the meta device, where that would import SymPy."""
+    values = torch.empty(shape)
+    return values if values.is_meta else values.normal_()

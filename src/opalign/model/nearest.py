@@ -63,6 +63,7 @@ class NearestMaterials:
             raise CheckpointError("features of training materials are not finite numbers")
         self._search = _new_search(self.features) if len(self.ids) else None
         self._spacings = self._nearest_other()
+        self._quantiles: dict[float, float] = {}
 
     @property
     def typical_distance(self) -> float:
@@ -71,7 +72,10 @@ class NearestMaterials:
 
     def spacing_quantile(self, share: float) -> float:
         """Distance below which this share of the training materials have their nearest other."""
-        return float(np.quantile(self._spacings, share)) if self._spacings.size else float("nan")
+        if share not in self._quantiles:
+            found = np.quantile(self._spacings, share) if self._spacings.size else np.nan
+            self._quantiles[share] = float(found)
+        return self._quantiles[share]
 
     def query(self, features: ArrayLike, count: int = 3) -> list[tuple[Neighbor, ...]]:
         """For every row of ``features`` (B, D) the ``count`` nearest materials, nearest first.

@@ -55,12 +55,14 @@ def write_reference(path: Path, reference: Reference) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from opalign.arrow import to_array
+
     features = np.ascontiguousarray(reference.features, dtype=np.float32)
     columns = {
-        "material_id": pa.array(reference.ids, pa.string()),
-        "formula": pa.array(reference.formulas, pa.string()),
+        "material_id": to_array(reference.ids, pa.string()),
+        "formula": to_array(reference.formulas, pa.string()),
         "features": pa.FixedSizeListArray.from_arrays(
-            pa.array(features.reshape(-1)), features.shape[1]
+            to_array(features.reshape(-1), pa.float32()), features.shape[1]
         ),
     }
     pq.write_table(pa.table(columns), path)
@@ -76,6 +78,8 @@ def read_reference(path: Path, size: int) -> Reference:
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from opalign.arrow import to_numpy
 
     features_type = pa.list_(pa.float32(), size)
     wanted = {"material_id": pa.string(), "formula": pa.string(), "features": features_type}
@@ -97,7 +101,7 @@ def read_reference(path: Path, size: int) -> Reference:
         reference = Reference(
             ids=tuple(ids.to_pylist()),
             formulas=tuple(formulas.to_pylist()),
-            features=values.to_numpy().reshape(len(ids), size),
+            features=to_numpy(values).reshape(len(ids), size),
         )
     except (pa.ArrowException, OSError) as error:
         raise CheckpointError(

@@ -11,12 +11,16 @@ import numpy as np
 from opalign.errors import CheckpointError
 from opalign.model.checkpoint import Checkpoint, copy_model, load_checkpoint
 from opalign.model.config import ScalarHeadConfig
+from opalign.model.elements import supported_elements
+from opalign.prediction.batches import BATCH_BUDGET, cut_batches
 from opalign.spectrum.levels import advice_sentence, needed_level, rungs
 from opalign.spectrum.similarity import similarity_coefficient
 
 if TYPE_CHECKING:
     import torch
     from pymatgen.core.structure import Structure
+
+    from opalign.crystal.graph import CrystalGraph
 
 #: Where an SC between levels comes from.
 FROM_MODEL, FROM_SPECTRA = "similarity model", "predicted spectra"
@@ -68,6 +72,7 @@ class LevelAdvisor:
         self.pair = rungs(checkpoint.config.levels)
         self._places = {level: number for number, level in enumerate(checkpoint.config.levels)}
         self._grid = checkpoint.config.grid
+        self._own_graph = checkpoint.config.graph
         self._device, self._dtype = device, dtype
         self._head: ScalarHeadConfig | None = None
         calibrated = checkpoint.calibration and checkpoint.calibration.advice
@@ -90,11 +95,20 @@ class LevelAdvisor:
         self._error_of_mean = _figure(model, "mae_of_the_mean")
 
     def of_batch(
-        self, structures: Sequence[Structure], output: Mapping[str, Any]
+        self,
+        structures: Sequence[Structure],
+        graphs: Sequence[CrystalGraph],
+        output: Mapping[str, Any],
     ) -> list[LevelAdvice | None]:
-        """Advice for the structures of a batch; None where nothing can be said."""
+        """Advice for the structures of a batch; None where nothing can be said.
+
+        Parameters
+        ----------
+        graphs, output
+            Of the checkpoint's own network for these structures.
+        """
         if self._head is not None:
-            return [self._from_model(structure, self._head) for structure in structures]
+            return self._from_model(structures, graphs, self._head)
         if self.pair is None or "epsilon_imaginary" not in output:
             return [None] * len(structures)
         cheap, costly = self.pair
@@ -109,27 +123,37 @@ class LevelAdvisor:
             for value in found
         ]
 
-    def _from_model(self, structure: Structure, head: ScalarHeadConfig) -> LevelAdvice | None:
-        """One structure at a time: graphs of another model need not fit the memory of a batch."""
+    def _from_model(
+        self,
+        structures: Sequence[Structure],
+        graphs: Sequence[CrystalGraph],
+        head: ScalarHeadConfig,
+    ) -> list[LevelAdvice | None]:
         import torch
 
         from opalign.crystal.graph import build_graph, collate
-        from opalign.errors import StructureError
-        from opalign.prediction.applicability import require_describable
 
-        try:
-            require_describable(structure.atomic_numbers, self._element_table, "structure")
-        except StructureError:
-            return None
-        tensors = collate([build_graph(structure, self._graph)], dtype=self._dtype)
-        batch = {name: value.to(self._device) for name, value in tensors.items()}
-        with torch.inference_mode():
-            value = float(self._model(batch)[head.name][0])
-        if not np.isfinite(value):
-            return None
-        return LevelAdvice(
-            head.cheap, head.costly, value, FROM_MODEL, self._error, self._error_of_mean
-        )
+        advice: list[LevelAdvice | None] = [None] * len(structures)
+        elements = supported_elements(self._element_table)
+        known = [
+            place
+            for place, structure in enumerate(structures)
+            if elements.issuperset(structure.atomic_numbers)
+        ]
+        if self._graph != self._own_graph:
+            graphs = [build_graph(structure, self._graph) for structure in structures]
+        for batch in cut_batches([graphs[place].size for place in known], BATCH_BUDGET):
+            part = [known[number] for number in batch]
+            tensors = collate([graphs[place] for place in part], dtype=self._dtype, reduced=True)
+            moved = {name: value.to(self._device) for name, value in tensors.items()}
+            with torch.inference_mode():
+                values = self._model(moved)[head.name].cpu().tolist()
+            for place, value in zip(part, values, strict=True):
+                if np.isfinite(value):
+                    advice[place] = LevelAdvice(
+                        head.cheap, head.costly, value, FROM_MODEL, self._error, self._error_of_mean
+                    )
+        return advice
 
 
 def _figure(checkpoint: Checkpoint, name: str) -> float | None:

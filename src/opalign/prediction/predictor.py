@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from opalign.crystal.graph import CrystalGraph, build_graph, collate
 from opalign.errors import ConfigurationError, SpectrumError, StructureError
 from opalign.model.checkpoint import Checkpoint, copy_model, load_checkpoint
 from opalign.model.nearest import NearestMaterials
-from opalign.prediction.advice import LevelAdvisor
+from opalign.model.side_by_side import side_by_side
+from opalign.prediction.advice import LevelAdvice, LevelAdvisor
 from opalign.prediction.applicability import applicability_warnings, require_describable
+from opalign.prediction.batches import BATCH_BUDGET
 from opalign.prediction.inputs import Source, failure_of, read_sources
 from opalign.prediction.models import resolve_checkpoint
 from opalign.prediction.output import batch_spectra
@@ -28,12 +30,11 @@ if TYPE_CHECKING:
     from opalign.model.config import ModelConfig
     from opalign.model.ensemble import Network
 
-#: Bonds and angles of one batch: its structures are fewer than asked for where cells are large.
-BATCH_BUDGET = 2_000_000
 #: Bonds and angles of one structure. A network of 64 features then takes some 10 GiB.
 LARGEST_GRAPH = 10_000_000
 NEIGHBORS_SHOWN = 3
 
+Batch: TypeAlias = list[tuple[Source, CrystalGraph]]
 Precision = Literal["double", "single"]
 """Of graph, network and spectrum while they are computed."""
 
@@ -124,7 +125,10 @@ class Predictor:
         batch_size: int = 16,
         on_failure: Callable[[Failure], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Predict spectra, one batch after the other, in the order of the structures.
+        """Predict spectra, batch after batch, in the order of the structures.
+
+        On a CPU as many batches are computed side by side as torch has threads; structures are read
+        that far ahead of the spectra.
 
         Parameters
         ----------
@@ -169,7 +173,22 @@ class Predictor:
         batch_size: int,
         on_failure: Callable[[Failure], None],
     ) -> Iterator[Prediction]:
-        batch: list[tuple[Source, CrystalGraph]] = []
+        import torch
+
+        # On a GPU batches would only wait for each other.
+        threads = torch.get_num_threads() if self.device == "cpu" else 1
+        batches = self._batches(structures, batch_size, BATCH_BUDGET // threads, on_failure)
+        for batch, output, advice in side_by_side(self._run_batch, batches, threads):
+            yield from self._predictions(batch, output, advice, levels, on_failure)
+
+    def _batches(
+        self,
+        structures: StructureLike | Iterable[StructureLike],
+        batch_size: int,
+        budget: int,
+        on_failure: Callable[[Failure], None],
+    ) -> Iterator[Batch]:
+        batch: Batch = []
         size = 0
         for number, source in enumerate(read_sources(structures)):
             # After so many that their start pays, the classes of the rest are found by these.
@@ -182,23 +201,23 @@ class Predictor:
             except StructureError as error:
                 on_failure(failure_of(error, source.file))
                 continue
-            if batch and size + _size(graph) > BATCH_BUDGET:
-                yield from self._predict_batch(batch, levels, on_failure)
+            if batch and size + graph.size > budget:
+                yield batch
                 batch, size = [], 0
             batch.append((source, graph))
-            size += _size(graph)
+            size += graph.size
             if len(batch) == batch_size:
-                yield from self._predict_batch(batch, levels, on_failure)
+                yield batch
                 batch, size = [], 0
         if batch:
-            yield from self._predict_batch(batch, levels, on_failure)
+            yield batch
 
     def _graph(self, source: Source) -> CrystalGraph:
         require_describable(
             source.structure.atomic_numbers, self.config.encoder.element_table, source.file
         )
         graph = build_graph(source.structure, self.config.graph)
-        if _size(graph) > LARGEST_GRAPH:
+        if graph.size > LARGEST_GRAPH:
             raise StructureError(
                 f"{graph.num_atoms} atoms with {graph.num_bonds} bonds are too many",
                 expected=f"at most {LARGEST_GRAPH} bonds and angles",
@@ -206,13 +225,23 @@ class Predictor:
             )
         return graph
 
-    def _predict_batch(
+    def _run_batch(self, batch: Batch) -> tuple[Batch, dict[str, Any], list[LevelAdvice | None]]:
+        graphs = [graph for _, graph in batch]
+        output = self.run(graphs)
+        return (
+            batch,
+            output,
+            self.advisor.of_batch([one.structure for one, _ in batch], graphs, output),
+        )
+
+    def _predictions(
         self,
-        batch: list[tuple[Source, CrystalGraph]],
+        batch: Batch,
+        output: dict[str, Any],
+        advice: list[LevelAdvice | None],
         levels: tuple[str, ...],
         on_failure: Callable[[Failure], None],
     ) -> Iterator[Prediction]:
-        output = self.run([graph for _, graph in batch])
         features = output["features"].cpu().numpy().astype(np.float64)
         gaps = output["band_gap"].cpu().tolist() if "band_gap" in output else [None] * len(batch)
         nearest = self.materials.query(np.nan_to_num(features), NEIGHBORS_SHOWN)
@@ -220,7 +249,6 @@ class Predictor:
         unsure = self.uncertainty.of_batch(
             output, [source.structure.atomic_numbers for source, _ in batch], levels
         )
-        advice = self.advisor.of_batch([source.structure for source, _ in batch], output)
         for row, (source, _) in enumerate(batch):
             try:
                 spectra = {
@@ -284,10 +312,6 @@ def _device(name: str) -> str:
             cure="leave the device at auto",
         )
     return name
-
-
-def _size(graph: CrystalGraph) -> int:
-    return graph.num_bonds + (graph.num_angles if graph.has_angles else 0)
 
 
 def _warn(failure: Failure) -> None:

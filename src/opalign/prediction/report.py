@@ -14,6 +14,7 @@ import opalign
 from opalign.errors import StorageError
 from opalign.files import write_text
 from opalign.prediction.band_columns import csv_columns, list_schema, list_values, plotted
+from opalign.prediction.drawing import Drawing, FigureProcesses
 from opalign.prediction.result import Failure, Prediction
 from opalign.spectrum.formats.csv import write_csv
 
@@ -85,6 +86,7 @@ def write_predictions(
     levels: Iterable[str] | None = None,
     batch_size: int = 16,
     plots: bool = True,
+    drawing: FigureProcesses | None = None,
     on_progress: Callable[[Prediction | Failure], None] | None = None,
 ) -> Report:
     """Predict and write, one structure after the other, into the folder ``out``.
@@ -98,6 +100,8 @@ def write_predictions(
         As :meth:`Predictor.predict` takes them.
     plots
         Draw a figure per material.
+    drawing
+        Processes that draw them; by default they are drawn in this one.
     on_progress
         Called after every structure, written or failed.
 
@@ -125,8 +129,12 @@ def write_predictions(
     first = _first(predictions, report)
     if first is not None:
         schema = _schema(predictor, tuple(first.spectra))
-        rows = _write_each(first, predictions, report, plots, notify)
+        if plots and drawing is None:
+            drawing = FigureProcesses(0)
+        rows = _write_each(first, predictions, report, drawing if plots else None, notify)
         table = write_table(folder / TABLE, schema, rows)
+        if drawing is not None:
+            drawing.finish()
         report.written = [table, _write_csv(folder / SUMMARY, SUMMARY_COLUMNS, report.rows)]
         report.written += [folder / CSV_FOLDER] + ([folder / PLOT_FOLDER] if plots else [])
     if report.failures:
@@ -178,7 +186,7 @@ def _write_each(
     first: Prediction,
     others: Iterator[Prediction],
     report: Report,
-    plots: bool,
+    drawing: FigureProcesses | None,
     notify: Callable[[Prediction | Failure], None],
 ) -> Iterator[dict[str, Any]]:
     """Write CSV and figure of each prediction, then hand on its row of the table.
@@ -188,7 +196,9 @@ def _write_each(
     prediction: Prediction | None = first
     try:
         while prediction is not None:
-            _write_material(report.folder, prediction, plots)
+            _write_spectra(report.folder, prediction)
+            if drawing is not None:
+                drawing.draw(_drawing(report.folder, prediction))
             row = summary_row(prediction)
             report.rows.append(row)
             yield _table_row(prediction, row)
@@ -198,27 +208,27 @@ def _write_each(
         report.interrupted = True
 
 
-def _write_material(folder: Path, prediction: Prediction, plots: bool) -> None:
+def _write_spectra(folder: Path, prediction: Prediction) -> None:
     for level, spectrum in prediction.spectra.items():
         path = folder / CSV_FOLDER / f"{prediction.id}_{level}.csv"
         write_csv(spectrum, path, csv_columns(prediction.bands.get(level, {})))
-    if plots:
-        from opalign.spectrum.plot import plot_spectrum
 
-        # The first one is drawn with its band.
-        others = [one for one in prediction.spectra.values() if one.level != prediction.level]
-        spectra = [prediction.spectrum, *others]
-        plot_spectrum(
-            spectra,
-            folder / PLOT_FOLDER / f"{prediction.id}.png",
-            labels=[
-                f"{one.level.upper()} · {one.broadening}"
-                + (" · with its band" if prediction.bands and one is prediction.spectrum else "")
-                for one in spectra
-            ],
-            title=_title(prediction),
-            bands=plotted(prediction.bands.get(prediction.level, {})),
-        )
+
+def _drawing(folder: Path, prediction: Prediction) -> Drawing:
+    # The first one is drawn with its band.
+    others = [one for one in prediction.spectra.values() if one.level != prediction.level]
+    spectra = (prediction.spectrum, *others)
+    return Drawing(
+        path=folder / PLOT_FOLDER / f"{prediction.id}.png",
+        spectra=spectra,
+        labels=tuple(
+            f"{one.level.upper()} · {one.broadening}"
+            + (" · with its band" if prediction.bands and one is prediction.spectrum else "")
+            for one in spectra
+        ),
+        title=_title(prediction),
+        bands=plotted(prediction.bands.get(prediction.level, {})),
+    )
 
 
 def _title(prediction: Prediction) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from opalign.errors import ConfigurationError, MissingExtraError, StorageError
+from opalign.screening.batches import pack_batch, unpack_batch
 from opalign.screening.config import Execution, ScreenConfig
-from opalign.screening.messages import pack_batch, unpack_batch
 from opalign.screening.pool import ATTEMPTS, STARTS, WORKER_DIED
 from opalign.screening.results import Layout, failed_rows
 

@@ -15,8 +15,9 @@ from typing import IO, cast
 import pyarrow as pa
 
 from opalign.errors import StorageError
+from opalign.messages import pack_json, receive, send
+from opalign.screening.batches import pack_batch, unpack_batch
 from opalign.screening.config import Execution, ScreenConfig
-from opalign.screening.messages import pack_batch, pack_json, receive, send, unpack_batch
 from opalign.screening.results import Layout, failed_rows
 
 COMMAND = (sys.executable, "-m", "opalign.screening.worker")

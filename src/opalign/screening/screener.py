@@ -18,6 +18,7 @@ from opalign.model.config import VectorHeadConfig
 from opalign.model.elements import supported_elements
 from opalign.prediction.applicability import require_describable
 from opalign.prediction.arrays import BatchArrays, batch_arrays
+from opalign.prediction.batches import cut_batches
 from opalign.prediction.inputs import failure_of
 from opalign.prediction.output import require_spectra
 from opalign.prediction.predictor import LARGEST_GRAPH, Predictor
@@ -117,7 +118,7 @@ class Screener:
         for row, graph in zip(waiting, graphs, strict=True):
             if isinstance(graph, StructureError):
                 row.fail(graph)
-            elif _size(graph) > LARGEST_GRAPH:
+            elif graph.size > LARGEST_GRAPH:
                 row.fail(
                     StructureError(
                         f"{graph.num_atoms} atoms with {graph.num_bonds} bonds are too many",
@@ -148,16 +149,9 @@ class Screener:
         return True
 
     def _batches(self, waiting: Sequence[int], rows: Sequence[_Row]) -> list[list[int]]:
-        batches: list[list[int]] = []
-        size = 0
-        for place in waiting:
-            added = _size(rows[place].graph)
-            if not batches or size + added > self._budget or len(batches[-1]) == self._batch:
-                batches.append([])
-                size = 0
-            batches[-1].append(place)
-            size += added
-        return batches
+        sizes = [_size(rows[place].graph) for place in waiting]
+        batches = cut_batches(sizes, self._budget, self._batch)
+        return [[waiting[number] for number in batch] for batch in batches]
 
     def _evaluate(self, places: list[int], rows: list[_Row], outcome: _Outcome) -> None:
         graphs = [graph for place in places if (graph := rows[place].graph) is not None]
@@ -309,6 +303,4 @@ def _rows_of(column: pa.Array) -> list[NDArray[Any]]:
 
 
 def _size(graph: CrystalGraph | None) -> int:
-    if graph is None:
-        return 0
-    return graph.num_bonds + (graph.num_angles if graph.has_angles else 0)
+    return 0 if graph is None else graph.size

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from opalign.messages import receive, send, unpack_json
+from opalign.screening.batches import pack_batch, unpack_batch
 from opalign.screening.config import ScreenConfig
-from opalign.screening.messages import pack_batch, receive, send, unpack_batch, unpack_json
 
 
 def main() -> None:

@@ -42,6 +42,10 @@ def to_frame(spectrum: OpticalSpectrum) -> pd.DataFrame:
     """Return the columns described at :meth:`OpticalSpectrum.to_frame`."""
     import pandas as pd
 
+    return pd.DataFrame(_columns(spectrum))
+
+
+def _columns(spectrum: OpticalSpectrum) -> dict[str, np.ndarray]:
     columns = {"energy_eV": spectrum.energies}
     if spectrum.is_tensor:
         for name, (row, column) in COMPONENTS.items():
@@ -58,7 +62,7 @@ def to_frame(spectrum: OpticalSpectrum) -> pd.DataFrame:
             "reflectivity": spectrum.reflectivity,
             "loss": spectrum.loss_function,
         }
-    return pd.DataFrame(columns)
+    return columns
 
 
 def write_csv(
@@ -80,8 +84,16 @@ def write_csv(
     }
     lines = ["# Optical spectrum, written by Opalign"]
     lines += [f"# {key} = {json.dumps(value)}" for key, value in header.items()]
-    table = to_frame(spectrum).assign(**(more or {})).to_csv(index=False, lineterminator="\n")
-    return write_text(path, "\n".join(lines) + "\n" + table)
+    columns = _columns(spectrum) | dict(more or {})
+    lines.append(",".join(columns))
+    # Not by pandas, whose import takes longer than a prediction; every digit, as there.
+    texts = [map(_text, np.asarray(values, dtype=float).tolist()) for values in columns.values()]
+    lines += map(",".join, zip(*texts, strict=True))
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+def _text(value: float) -> str:
+    return "" if value != value else repr(value)
 
 
 def read(path: Path, options: ReadOptions) -> SpectrumFile:

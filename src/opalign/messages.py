@@ -1,4 +1,4 @@
-"""What coordinator and workers say to each other: Arrow streams, each with its length in front."""
+"""What processes of ours say to each other through pipes: bytes, each with its length in front."""
 
 from __future__ import annotations
 
@@ -6,23 +6,7 @@ import json
 import struct
 from typing import IO, Any
 
-import pyarrow as pa
-
 _LENGTH = struct.Struct("<Q")
-
-
-def pack_batch(batch: pa.RecordBatch) -> bytes:
-    """Return a batch as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
-
-
-def unpack_batch(content: bytes) -> pa.RecordBatch:
-    """Return the batch in an Arrow stream."""
-    with pa.ipc.open_stream(pa.py_buffer(content)) as reader:
-        return reader.read_next_batch()
 
 
 def send(stream: IO[bytes], content: bytes) -> None:
