@@ -42,6 +42,9 @@ class Familiarity:
         self._compositions = np.array(
             [_fractions(Composition(formula).get_el_amt_dict()) for formula in materials.formulas]
         ).reshape(len(materials.formulas), _ELEMENTS)
+        # Polymorphs tell nothing more of an element.
+        distinct = np.unique(self._compositions, axis=0)
+        self._formulas_with = (distinct > 0.0).sum(axis=0)
 
     def feature_distances(self, features: ArrayLike) -> Array:
         """Distance to the nearest training material, 1 being typical among themselves; (B,)."""
@@ -59,14 +62,9 @@ class Familiarity:
 
     def rarities(self, atomic_numbers: Sequence[ArrayLike]) -> Array:
         """−ln(1 + number of training formulas with it) of each material's rarest element; (B,)."""
-        known = self._distinct()
-        counts = (known > 0.0).sum(axis=0) if len(known) else np.zeros(_ELEMENTS)
+        counts = self._formulas_with
         rows = [_of_atoms(numbers) > 0.0 for numbers in atomic_numbers]
         return np.array([-np.log1p(counts[row].min()) for row in rows])
-
-    def _distinct(self) -> Array:
-        """Compositions without repetition: polymorphs tell nothing more of an element."""
-        return np.unique(self._compositions, axis=0)
 
 
 def ingredients(
