@@ -1,9 +1,10 @@
+import subprocess
 import sys
 import types
 
 import pytest
 
-from opalign.lazy import lazy_names
+from opalign.lazy import deferred, lazy_names
 
 
 @pytest.fixture
@@ -30,3 +31,33 @@ def test_names_are_listed_before_they_are_used(package):
 def test_an_unknown_name_is_an_attribute_error_of_that_package(package):
     with pytest.raises(AttributeError, match=r"module 'shop' has no attribute 'tol'"):
         _ = package.tol
+
+
+def test_a_deferred_submodule_is_imported_when_it_is_used():
+    code = """
+import subprocess
+import sys
+from opalign.lazy import deferred
+with deferred("scipy.cluster"):
+    import pymatgen.symmetry.analyzer as analyzer
+assert "scipy.cluster" not in sys.modules
+from pymatgen.core import Molecule
+corners = [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
+print(analyzer.PointGroupAnalyzer(Molecule(["C"] + 4 * ["H"], [[0, 0, 0], *corners])).sch_symbol)
+print(sys.modules["scipy.cluster"].hierarchy.fclusterdata.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Td", "fclusterdata"]
+
+
+def test_a_module_that_is_there_already_stays():
+    before = sys.modules["types"]
+    with deferred("types"):
+        assert sys.modules["types"] is before
+    assert sys.modules["types"] is before
+
+
+def test_a_failing_import_leaves_no_stand_in():
+    with pytest.raises(ImportError), deferred("opalign_nowhere"):
+        raise ImportError
+    assert "opalign_nowhere" not in sys.modules

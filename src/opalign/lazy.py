@@ -1,10 +1,12 @@
-"""Public names of a package that are imported when first used, so that a command starts at once."""
+"""Names and modules that are imported when first used, so that a command starts at once."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -32,3 +34,20 @@ def lazy_names(
         return sorted({*vars(sys.modules[package]), *homes})
 
     return get, names
+
+
+@contextmanager
+def deferred(name: str) -> Iterator[None]:
+    """Let another package's ``import name`` pass without importing it, within this context.
+
+    For a submodule that its package imports by itself when an attribute is asked for, as SciPy
+    does: pymatgen's reader of CIF imports ``scipy.cluster``, half a second, and never calls it.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from opalign.errors import StructureError
+from opalign.lazy import deferred
 
 # Bytes of one structure as text. A cell of 10,000 atoms takes about one megabyte; what is far above
 # is a trajectory, a charge density, or no structure at all.
@@ -131,7 +132,8 @@ def _refuse_long(size: int) -> None:
 
 
 def _parse_cif(text: str) -> Any:
-    from pymatgen.io.cif import CifParser
+    with deferred("scipy.cluster"):
+        from pymatgen.io.cif import CifParser
 
     structures = CifParser.from_str(text).parse_structures(primitive=False)
     return structures[0]
