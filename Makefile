@@ -10,7 +10,8 @@ MODEL      ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Not compiled on installation, which would take minutes, but what is used, when it is first imported.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
 # Few small matrices: more threads than this cost more than they bring.
 export OMP_NUM_THREADS ?= 2

@@ -151,3 +151,12 @@ def test_a_path_that_cannot_be(arguments, tmp_path, monkeypatch):
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2
     assert "Error: " in result.stderr
+
+
+def test_a_warning_comes_without_its_source():
+    code = (
+        "import sys, warnings; from opalign.cli import main; sys.argv = ['opalign', '--version']"
+        "\ntry:\n    main.main()\nfinally:\n    warnings.warn('the [cell] is odd', stacklevel=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "Warning: the [cell] is odd\n"

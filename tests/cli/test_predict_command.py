@@ -328,3 +328,21 @@ def test_interruption_keeps_what_is_done(models, tmp_path, tmp_path_factory):
     assert 2 <= len(table) < 400
     assert [row["id"] for row in read_rows(tmp_path / "out" / "summary.csv")] == table.ids
     assert not [path for path in (tmp_path / "out").rglob(".*")]
+
+
+def test_one_prediction_imports_nothing_that_takes_long_and_is_not_needed(models, tmp_path):
+    slow = {"pandas", "sympy", "scipy.cluster", "matplotlib", "sklearn", "numba", "lightning"}
+    write_cif(tmp_path / "MgO.cif")
+    code = (
+        f"import sys; from opalign.cli.main import main; sys.argv = {['opalign', 'predict']!r} + "
+        f"[{str(tmp_path / 'MgO.cif')!r}, '--out', {str(tmp_path / 'out')!r}, '--no-plots', "
+        f"'--model', {str(models / 'tiny')!r}]"
+        f"\ntry:\n    main()\nfinally:\n    print(*({slow!r} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+    assert (tmp_path / "out" / "spectra.parquet").is_file()
+
+
+def write_cif(path: Path) -> None:
+    AseAtomsAdaptor.get_structure(MGO).to(filename=str(path))

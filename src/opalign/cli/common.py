@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -87,6 +87,20 @@ def _fail(error: OpalignError) -> None:
     console.print("Error", style="bold red", end=": ")
     console.print(str(error), markup=False)
     raise typer.Exit(USER_ERROR) from error
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say what a library warns of, in place of ``warnings.showwarning``: without its source."""
+    console = message_console()
+    console.print("Warning", style="yellow", end=": ")
+    console.print(str(message), markup=False)
 
 
 @contextlib.contextmanager

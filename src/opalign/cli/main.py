@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import warnings
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import opalign
-from opalign.cli.common import clean_errors
+from opalign.cli.common import clean_errors, show_warning
 
 #: Name of a command → module and attribute: a function, or a Typer app with commands of its own.
 COMMANDS = {
@@ -107,4 +108,5 @@ def main() -> None:
     # cycles after every 700 more, and once again at the end, takes a second of a prediction's five.
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)
+    warnings.showwarning = show_warning
     app()
