@@ -6,6 +6,7 @@ PYTHON     ?= python3
 VENV       ?= .venv
 STRUCTURES ?= examples/structures
 OUT        ?= out/demo
+SET        ?= datasets/prototypes/prototypes.parquet
 MODEL      ?=
 PYTEST_ARGS ?=
 
@@ -22,8 +23,9 @@ export OMP_NUM_THREADS ?= 2
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.installed ## predict the spectra of the example structures
-	$(BIN)/opalign predict $(STRUCTURES) --out $(OUT) $(if $(MODEL),--model $(MODEL))
+demo: $(VENV)/.installed ## predict the example structures, and tell what a network makes of our own set
+	$(BIN)/opalign predict $(STRUCTURES) --out $(OUT) --beside $(SET) $(if $(MODEL),--model $(MODEL))
+	$(BIN)/opalign explain table $(or $(MODEL),alignn) $(SET) --level rpa --out $(OUT)/report
 
 test: lint ## check style, types and floors, then run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(PYTEST_ARGS)
@@ -52,7 +54,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Opalign and its dependencies into $(VENV) (once)"
-	$(PIP) -e .
+	$(PIP) -e '.[explain]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -73,6 +73,14 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="double; or single, faster and within some 1e-5.")
     ] = "double",
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Table of computed spectra: name and draw the nearest of its materials.",
+            show_default=False,
+        ),
+    ] = None,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures.")] = True,
 ) -> None:
     """Predict the optical spectra of crystals.
@@ -91,6 +99,11 @@ def predict(
             from opalign.prediction.result import Prediction
 
             predictor = Predictor.load(model, device, cast("Precision", precision))
+            computed = None
+            if beside is not None:
+                from opalign.prediction.beside import ComputedMaterials
+
+                computed = ComputedMaterials.open(predictor, beside)
         with counting_progress("Predicting") as progress:
 
             def done(outcome: Prediction | Failure) -> None:
@@ -104,6 +117,7 @@ def predict(
                 batch_size=batch_size,
                 plots=plots,
                 drawing=drawing,
+                beside=computed,
                 on_progress=done,
             )
     _print_failures(report)
@@ -180,6 +194,7 @@ def _print_summary(report: Report, predictor: Predictor) -> None:
     if (more := len(warned) - FAILURES_SHOWN) > 0:
         console.print(f"! … and {more} more with warnings in summary.csv")
     _print_advice(report)
+    _print_beside(report)
     if predictor.checkpoint.calibration is None:
         console.print(NO_BANDS, markup=False)
 
@@ -210,6 +225,20 @@ def _print_advice(report: Report) -> None:
         counts[words] = counts.get(words, 0) + 1
     for words, count in sorted(counts.items(), key=lambda item: -item[1]):
         console.print(f"{words}: {count} materials", markup=False)
+
+
+def _print_beside(report: Report) -> None:
+    """Say which computed material is nearest to each, where a table of them was given."""
+    found = [row for row in report.rows if row["nearest_computed_material"]]
+    console = output_console()
+    for row in found[:ROWS_SHOWN]:
+        console.print(
+            f"{row['id']}: nearest computed material {row['nearest_computed_material']}, "
+            f"distance {row['distance_to_computed']:.1f}",
+            markup=False,
+        )
+    if (more := len(found) - ROWS_SHOWN) > 0:
+        console.print(f"… and {more} more in summary.csv")
 
 
 def _print_written(report: Report) -> None:

@@ -267,6 +267,7 @@ class Predictor:
                 level=highest(levels),
                 band_gap=gaps[row],
                 nearest=nearest[row],
+                features=features[row],
                 warnings=applicability_warnings(
                     source.structure, self.checkpoint.elements, nearest[row], self.materials
                 ),

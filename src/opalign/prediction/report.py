@@ -20,6 +20,7 @@ from opalign.spectrum.formats.csv import write_csv
 
 if TYPE_CHECKING:
     from opalign.dataset.schema import TableSchema
+    from opalign.prediction.beside import Beside, ComputedMaterials
     from opalign.prediction.predictor import Predictor
 
 TABLE, SUMMARY, FAILURES = "spectra.parquet", "summary.csv", "failures.csv"
@@ -37,6 +38,8 @@ SUMMARY_COLUMNS = (
     "largest_visible_absorption_per_cm",
     "nearest_training_materials",
     "relative_distance",
+    "nearest_computed_material",
+    "distance_to_computed",
     "expected_similarity",
     "similarity_lower",
     "similarity_upper",
@@ -87,6 +90,7 @@ def write_predictions(
     batch_size: int = 16,
     plots: bool = True,
     drawing: FigureProcesses | None = None,
+    beside: ComputedMaterials | None = None,
     on_progress: Callable[[Prediction | Failure], None] | None = None,
 ) -> Report:
     """Predict and write, one structure after the other, into the folder ``out``.
@@ -102,6 +106,8 @@ def write_predictions(
         Draw a figure per material.
     drawing
         Processes that draw them; by default they are drawn in this one.
+    beside
+        Computed materials, the nearest of which is named beside each prediction and drawn with it.
     on_progress
         Called after every structure, written or failed.
 
@@ -131,7 +137,8 @@ def write_predictions(
         schema = _schema(predictor, tuple(first.spectra))
         if plots and drawing is None:
             drawing = FigureProcesses(0)
-        rows = _write_each(first, predictions, report, drawing if plots else None, notify)
+        extras = _Extras(drawing if plots else None, beside)
+        rows = _write_each(first, predictions, report, extras, notify)
         table = write_table(folder / TABLE, schema, rows)
         if drawing is not None:
             drawing.finish()
@@ -146,7 +153,15 @@ def write_predictions(
     return report
 
 
-def summary_row(prediction: Prediction) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Extras:
+    """What a prediction gets beyond its numbers."""
+
+    drawing: FigureProcesses | None
+    computed: ComputedMaterials | None
+
+
+def summary_row(prediction: Prediction, beside: Beside | None = None) -> dict[str, Any]:
     """Return the row of the summary for one prediction, by the names of its columns."""
     nearest, error, advice = prediction.nearest, prediction.error_estimate, prediction.advice
     lower, upper = error.similarity_interval if error else (None, None)
@@ -162,6 +177,8 @@ def summary_row(prediction: Prediction) -> dict[str, Any]:
         "largest_visible_absorption_per_cm": prediction.visible_absorption,
         "nearest_training_materials": "; ".join(f"{one.id} ({one.formula})" for one in nearest),
         "relative_distance": prediction.distance,
+        "nearest_computed_material": beside and f"{beside.neighbor.id} ({beside.neighbor.formula})",
+        "distance_to_computed": beside and beside.neighbor.relative_distance,
         "expected_similarity": error.similarity if error else None,
         "similarity_lower": lower,
         "similarity_upper": upper,
@@ -186,7 +203,7 @@ def _write_each(
     first: Prediction,
     others: Iterator[Prediction],
     report: Report,
-    drawing: FigureProcesses | None,
+    extras: _Extras,
     notify: Callable[[Prediction | Failure], None],
 ) -> Iterator[dict[str, Any]]:
     """Write CSV and figure of each prediction, then hand on its row of the table.
@@ -197,9 +214,10 @@ def _write_each(
     try:
         while prediction is not None:
             _write_spectra(report.folder, prediction)
-            if drawing is not None:
-                drawing.draw(_drawing(report.folder, prediction))
-            row = summary_row(prediction)
+            beside = None if extras.computed is None else extras.computed.nearest(prediction)
+            if extras.drawing is not None:
+                extras.drawing.draw(_drawing(report.folder, prediction, beside))
+            row = summary_row(prediction, beside)
             report.rows.append(row)
             yield _table_row(prediction, row)
             notify(prediction)
@@ -214,18 +232,22 @@ def _write_spectra(folder: Path, prediction: Prediction) -> None:
         write_csv(spectrum, path, csv_columns(prediction.bands.get(level, {})))
 
 
-def _drawing(folder: Path, prediction: Prediction) -> Drawing:
+def _drawing(folder: Path, prediction: Prediction, beside: Beside | None) -> Drawing:
     # The first one is drawn with its band.
     others = [one for one in prediction.spectra.values() if one.level != prediction.level]
-    spectra = (prediction.spectrum, *others)
+    spectra = [prediction.spectrum, *others]
+    labels = [
+        f"{one.level.upper()} · {one.broadening}"
+        + (" · with its band" if prediction.bands and one is prediction.spectrum else "")
+        for one in spectra
+    ]
+    if beside is not None and beside.spectrum is not None:
+        spectra.append(beside.spectrum)
+        labels.append(beside.label)
     return Drawing(
         path=folder / PLOT_FOLDER / f"{prediction.id}.png",
-        spectra=spectra,
-        labels=tuple(
-            f"{one.level.upper()} · {one.broadening}"
-            + (" · with its band" if prediction.bands and one is prediction.spectrum else "")
-            for one in spectra
-        ),
+        spectra=tuple(spectra),
+        labels=tuple(labels),
         title=_title(prediction),
         bands=plotted(prediction.bands.get(prediction.level, {})),
     )

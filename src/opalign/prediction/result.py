@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opalign.errors import SpectrumError
 from opalign.spectrum.units import visible
 
@@ -46,6 +49,8 @@ class Prediction:
     """eV; where predicted absorption begins. None for a model that predicts no gap."""
     nearest: tuple[Neighbor, ...]
     """Training materials, the nearest first."""
+    features: NDArray[np.float64]
+    """(D,) pooled, in whose space distances are."""
     warnings: tuple[str, ...] = field(default=())
     bands: dict[str, Bands] = field(default_factory=dict)
     """By level of theory: quantity → lower and upper bound, (n,) each, that hold 90 % of the
