@@ -209,9 +209,9 @@ def test_precision(predict, tmp_path):
         for name in ("double", "single")
     )
     assert 0.0 < np.abs(one - other).max() < 1e-4 * one.max()
-    result = predict(tmp_path / "a.extxyz", "--out", tmp_path / "no", "--precision", "half")
+    result = predict(tmp_path / "a.extxyz", "--out", tmp_path / "no", "--precision", "quarter")
     assert result.exit_code == 2
-    assert "no precision 'half'" in result.stderr
+    assert "no precision 'quarter'" in result.stderr
 
 
 def test_a_model_that_is_not_there(predict, tmp_path):

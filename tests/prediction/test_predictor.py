@@ -7,6 +7,7 @@ import opalign
 from opalign.crystal.graph import build_graph, collate
 from opalign.errors import CheckpointError, ConfigurationError
 from opalign.model.checkpoint import load_checkpoint
+from opalign.model.fused import gated_messages, gated_update
 from opalign.prediction import Predictor
 from opalign.prediction import predictor as module
 
@@ -156,10 +157,32 @@ def test_single_precision_changes_the_last_digits_only(predictor, checkpoint_fol
         assert [n.id for n in other.nearest] == [n.id for n in one.nearest]
 
 
+def test_half_precision_changes_a_hundredth(predictor, checkpoint_folder, crystals):
+    half = Predictor.load(checkpoint_folder, device="cpu", precision="half")
+    exact, rounded = (epsilons(one.predict(crystals)) for one in (predictor, half))
+    # Products rounded at 4e-3, in a few layers.
+    largest = np.abs(exact).max(axis=1, keepdims=True)
+    assert 1e-5 < (np.abs(rounded - exact) / largest).max() < 3e-2
+
+
+def test_compiled_it_gives_the_same(predictor, checkpoint_folder, crystals, monkeypatch):
+    compiled = Predictor.load(checkpoint_folder, device="cpu")
+    used = []
+    monkeypatch.setattr(
+        "opalign.model.layers.compiled_messages",
+        lambda: lambda *arguments: used.append(1) or gated_messages(*arguments),
+    )
+    monkeypatch.setattr("opalign.model.layers.compiled_update", lambda: gated_update)
+    compiled.compile()
+    first, second = (epsilons(one.predict(crystals)) for one in (predictor, compiled))
+    np.testing.assert_allclose(second, first, rtol=1e-9, atol=1e-9)
+    assert used
+
+
 def test_a_precision_that_is_not_there(checkpoint_folder):
-    with pytest.raises(ConfigurationError, match="no precision 'half'") as caught:
-        Predictor.load(checkpoint_folder, device="cpu", precision="half")
-    assert caught.value.expected == "double or single"
+    with pytest.raises(ConfigurationError, match="no precision 'quarter'") as caught:
+        Predictor.load(checkpoint_folder, device="cpu", precision="quarter")
+    assert caught.value.expected == "double or single or half"
 
 
 def test_a_batch_of_none(predictor):

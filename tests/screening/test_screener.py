@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from opalign.screening import ScreenConfig, screener
 from opalign.screening.chunk import UniqueIds, numbered_chunks
 from opalign.screening.quantities import Abilities
-from opalign.screening.screener import Screener
+from opalign.screening.screener import Screener, load_predictor
 from opalign.screening.sources import open_source
 
 
@@ -116,3 +118,14 @@ def test_a_model_of_something_else_is_refused_at_once(tiny_predictor, monkeypatc
     monkeypatch.setattr(type(tiny_predictor), "config", config)
     with pytest.raises(ConfigurationError, match="no spectra"):
         Screener(ScreenConfig(input="x"), tiny_predictor)
+
+
+@pytest.mark.parametrize(("device", "times"), [("cuda:0", 1), ("cpu", 0)])
+def test_on_a_gpu_the_network_is_compiled(device, times, monkeypatch):
+    compiled = []
+    predictor = SimpleNamespace(device=device, compile=lambda: compiled.append(1))
+    monkeypatch.setattr(
+        "opalign.screening.screener.Predictor", SimpleNamespace(load=lambda *_: predictor)
+    )
+    assert load_predictor(SimpleNamespace(model="x", precision="single"), device) is predictor
+    assert len(compiled) == times

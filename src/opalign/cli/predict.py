@@ -71,7 +71,8 @@ def predict(
     ] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[
-        str, typer.Option(help="double; or single, faster and within some 1e-5.")
+        str,
+        typer.Option(help="double; single, faster, within 1e-5 or so; half, within 1e-2."),
     ] = "double",
     beside: Annotated[
         Path | None,

@@ -37,6 +37,7 @@ class Diversity(StrEnum):
 class Precision(StrEnum):
     """Of the network's numbers."""
 
+    half = "half"
     single = "single"
     double = "double"
 

@@ -76,6 +76,11 @@ class EnsembleModel(nn.Module):
     def __len__(self) -> int:
         return len(self.members)
 
+    def fuse(self) -> None:
+        """Let torch compile the convolutions of all members; see :meth:`SpectrumModel.fuse`."""
+        for member in self.members:
+            cast(SpectrumModel, member).fuse()
+
     def forward(
         self, batch: dict[str, Tensor], *, per_site: bool = False
     ) -> dict[str, Tensor | dict[str, Tensor]]:

@@ -53,7 +53,7 @@ class ScreenConfig(_Configuration):
         None, description="how many of the best the diverse ones are chosen from; default: 10 × top"
     )
     spectra: bool = Field(False, description="keep ε of every row, in single precision")
-    precision: Literal["single", "double"] = "single"
+    precision: Literal["half", "single", "double"] = "single"
     rows_per_part: PositiveInt = Field(5000, description="rows of one file of the output")
     rows_per_chunk: PositiveInt = Field(250, description="rows handed to a worker at a time")
 

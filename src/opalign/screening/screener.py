@@ -249,8 +249,11 @@ class _Outcome:
 
 
 def load_predictor(config: ScreenConfig, device: str = "auto") -> Predictor:
-    """Load the model of a configuration in the precision that it asks for."""
-    return Predictor.load(config.model, device, config.precision)
+    """Load the model of a configuration in the precision that it asks for; compiled on a GPU."""
+    predictor = Predictor.load(config.model, device, config.precision)
+    if predictor.device.startswith("cuda"):
+        predictor.compile()
+    return predictor
 
 
 def abilities_of(predictor: Predictor) -> Abilities:
