@@ -45,9 +45,11 @@ def perovskite() -> Structure:
     )
 
 
-def process(arguments: list[str]) -> list[float]:
+def process(
+    arguments: list[str], code: str = "from opalign.cli.main import main; main()"
+) -> list[float]:
     """Wall seconds of runs of the command, each in a process of its own; the first not counted."""
-    command = [sys.executable, "-c", "from opalign.cli.main import main; main()", *arguments]
+    command = [sys.executable, "-c", code, *arguments]
     seconds = []
     for _ in range(PROCESSES + 1):
         start = time.perf_counter()
@@ -91,6 +93,7 @@ def main() -> None:
         model = ["--model", options.model] if options.model else []
         predicting = ["predict", str(cif), "--out", str(Path(folder, "out")), *model]
         rows.append(("process: `opalign --help`", process(["--help"])))
+        rows.append(("process: `import torch` alone", process([], "import torch")))
         rows.append(("process: `opalign predict one.cif`", process(predicting)))
         rows.append(
             ("process: `opalign predict one.cif --no-plots`", process([*predicting, "--no-plots"]))
