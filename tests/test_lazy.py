@@ -35,7 +35,6 @@ def test_an_unknown_name_is_an_attribute_error_of_that_package(package):
 
 def test_a_deferred_submodule_is_imported_when_it_is_used():
     code = """
-import subprocess
 import sys
 from opalign.lazy import deferred
 with deferred("scipy.cluster"):

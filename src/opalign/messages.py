@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import sys
 from typing import IO, Any
 
 _LENGTH = struct.Struct("<Q")
@@ -23,6 +25,13 @@ def receive(stream: IO[bytes]) -> bytes | None:
     (length,) = _LENGTH.unpack(head)
     content = stream.read(length)
     return content if len(content) == length else None
+
+
+def take_output() -> IO[bytes]:
+    """Return standard output for messages alone; what libraries print goes to standard error."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return output
 
 
 def pack_json(content: Any) -> bytes:

@@ -31,6 +31,7 @@ COMMANDS = {
 }
 
 
+#: New objects after which Python looks for cycles among them.
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 

@@ -19,6 +19,7 @@ from opalign.errors import DatasetError
 
 def list_lengths(column: pa.Array) -> NDArray[np.int64]:
     """Length of the list in each row, (rows,); −1 where the list is null."""
+    # By way of NaN: the −1 that pyarrow would fill in is a scalar, for which it imports pandas.
     lengths = to_numpy(pc.list_value_length(column).cast(pa.float64()))
     return np.nan_to_num(lengths, nan=-1.0).astype(np.int64)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opalign.crystal.graph import build_graph_from_arrays
+from opalign.crystal.many import CrystalArrays, build_graphs
 from opalign.errors import ConfigurationError, SpectrumError, StructureError
 from opalign.model.elements import supported_elements
 from opalign.model.nearest import NearestMaterials, Neighbor
@@ -59,19 +59,24 @@ class ComputedMaterials:
     def __init__(self, predictor: Predictor, table: SpectraTable) -> None:
         self.table = table
         elements = supported_elements(predictor.config.encoder.element_table)
-        rows, graphs = [], []
-        for row in range(len(table)):
-            lattice, numbers, positions = table.arrays(row)
-            if not elements.issuperset(numbers.tolist()):
-                continue
-            try:
-                graph = build_graph_from_arrays(
-                    lattice, positions @ lattice, numbers, predictor.config.graph
-                )
-            except StructureError:
-                continue
-            rows.append(row)
-            graphs.append(graph)
+        crystals = {
+            row: arrays
+            for row in range(len(table))
+            if elements.issuperset((arrays := table.arrays(row)).atomic_numbers.tolist())
+        }
+        built = build_graphs(
+            (
+                CrystalArrays(lattice, positions @ lattice, numbers)
+                for lattice, numbers, positions in crystals.values()
+            ),
+            predictor.config.graph,
+        )
+        found = {
+            row: graph
+            for row, graph in zip(crystals, built, strict=True)
+            if not isinstance(graph, StructureError)
+        }
+        rows, graphs = list(found), list(found.values())
         if not rows:
             raise ConfigurationError(
                 "the model can describe none of these materials",

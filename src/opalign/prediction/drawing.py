@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opalign.errors import OpalignError
-from opalign.messages import pack_json, receive, send, unpack_json
+from opalign.messages import pack_json, receive, send, take_output, unpack_json
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.optical import OpticalSpectrum
@@ -229,9 +229,7 @@ def _cores() -> int:
 
 def main() -> None:
     """Draw what comes on standard input, until it ends."""
-    # Whatever libraries print must not come between the messages.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    output = take_output()
     from opalign.spectrum.plot import plot_spectrum
 
     # The first figure brings in fonts and what else is needed, while nobody waits for it yet.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from opalign.messages import receive, send, unpack_json
+from opalign.messages import receive, send, take_output, unpack_json
 from opalign.screening.batches import pack_batch, unpack_batch
 from opalign.screening.config import ScreenConfig
 
 
 def main() -> None:
     """Serve until standard input ends, which it also does when the coordinator is killed."""
-    # Whatever libraries print must not come between the messages.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    output = take_output()
     job = receive(sys.stdin.buffer)
     if job is None:
         return
