@@ -116,15 +116,22 @@ def test_a_difference_goes_to_one_other_level(levels):
         model(DeltaHeadConfig(base_level="ipa"), levels)
 
 
-def test_similarity_is_below_one_and_survives_a_checkpoint(tmp_path):
-    network = model(ScalarHeadConfig(hidden_features=(8,)))
+@pytest.mark.parametrize("kernel_points", [0, 3])
+def test_similarity_is_below_one_and_survives_a_checkpoint(tmp_path, kernel_points):
+    network = model(ScalarHeadConfig(hidden_features=(8,), kernel_points=kernel_points))
+    if kernel_points:
+        kernel = network.head.kernel
+        size = kernel.points.shape[1]
+        # A mean above 1, which no similarity is.
+        kernel.set_to(torch.rand(3, size), torch.rand(3), torch.ones(size), 20.0, 1.5)
     with torch.no_grad():
         found = network(batch())["similarity"]
         # Whatever the pooled features are.
-        extreme = network.head(torch.randn(500, network.encoder.feature_size).double() * 1e3)
+        pooled = torch.randn(500, 2, network.encoder.feature_size).double() * 1e3
+        extreme = torch.cat([network.head(one, batch())["similarity"] for one in pooled])
     assert found.shape == (2,)
-    assert (extreme["similarity"] <= 1.0).all()
-    assert extreme["similarity"].min() < 0.0, "SC is negative where levels differ that much"
+    assert (extreme <= 1.0).all()
+    assert extreme.min() < 0.0, "SC is negative where levels differ that much"
 
     save_checkpoint(
         tmp_path / "sc", network, elements={8, 12, 20}, metrics={}, splits={}, card="# SC\n"

@@ -120,6 +120,11 @@ class SimilarityConfig(_Configuration):
     from_cheap: bool = Field(
         True, description="begin with an encoder that has learned the cheap level, within the fold"
     )
+    kernel: bool = Field(
+        True,
+        description="average the network with a Gaussian process on the ions of the crystal, "
+        "which needs fewer materials",
+    )
 
 
 class LadderConfig(_Configuration):

@@ -22,8 +22,8 @@ class Job:
     fold 0, which leaves nothing out.
 
     ``subset`` names the materials with costly labels (:meth:`opalign.ladder.data.LadderData.
-    labelled`); ``variant`` is the strategy of a trial or fit, what sets a cheap stage apart, or
-    empty; ``candidate`` counts trials.
+    labelled`); ``variant`` is the strategy of a trial or fit, what sets a cheap stage or a fit
+    of the model with one output apart, or empty; ``candidate`` counts trials.
     """
 
     stage: Stage
@@ -109,6 +109,15 @@ def cheap_variant(config: LadderConfig, strategy: TransferConfig) -> str:
     return f"{start}{budget(config, strategy).cheap}-steps"
 
 
+def similarity_variant(config: LadderConfig) -> str:
+    """Name of the model with one output, so that other settings of it are trained anew."""
+    settings = config.similarity
+    hidden = "-".join(map(str, settings.hidden_features))
+    parts = [f"{settings.steps}-steps", f"{settings.learning_rate:g}", hidden]
+    parts += ["kernel"] * settings.kernel + ["random"] * (not settings.from_cheap)
+    return "_".join(parts)
+
+
 def cheap_steps(config: LadderConfig) -> int:
     """Return the steps of the cheap stage before the similarity: those of the first transfer."""
     transfers = [s for s in config.strategies.values() if isinstance(s, TransferConfig)]
@@ -125,7 +134,8 @@ def similarity_plan(config: LadderConfig) -> list[Job]:
     """Fits of the model with one output on all folds and seeds, and on all materials."""
     order: dict[Job, None] = {}
     for seed, fold in product(config.seeds, range(config.folds + 1)):
-        job = Job("similarity" if fold else "advice", "", ALL, fold, seed)
+        stage: Stage = "similarity" if fold else "advice"
+        job = Job(stage, similarity_variant(config), ALL, fold, seed)
         for other in (*needs(config, job), job):
             order.setdefault(other)
     return list(order)

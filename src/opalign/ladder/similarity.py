@@ -118,15 +118,20 @@ def _per_material(data: LadderData, out: Path, jobs: Sequence[Job]) -> pd.DataFr
         for number, split in enumerate(data.splits, 1)
     }
     frame["training_mean"] = [means[fold] for fold in frame["fold"]]
-    seeds = []
+    seeds, networks = [], []
     for seed in data.config.seeds:
         predicted: dict[str, float] = {}
+        network: dict[str, float] = {}
         for job in jobs:
             if job.stage == "similarity" and job.seed == seed:
-                predicted |= read_record(job.path(out))["predicted"]
+                record = read_record(job.path(out))
+                predicted |= record["predicted"]
+                network |= record["network"]
         frame[f"predicted_seed_{seed}"] = [predicted[m] for m in data.ids]
         seeds.append(f"predicted_seed_{seed}")
+        networks.append([network[m] for m in data.ids])
     frame.insert(5, "predicted", frame[seeds].mean(axis=1))
+    frame.insert(6, "network_alone", np.mean(networks, axis=0))
     return frame
 
 
@@ -143,6 +148,7 @@ def score(frame: pd.DataFrame) -> dict[str, Any]:
         "mae": float(error.mean()),
         "median_absolute_error": float(np.median(error)),
         "mae_single": float(np.mean([np.abs(frame[c] - truth).mean() for c in single])),
+        "mae_network_alone": float(np.abs(frame["network_alone"] - truth).mean()),
         "mae_of_the_mean": float(trivial.mean()),
         "median_absolute_error_of_the_mean": float(np.median(trivial)),
         "ratio": float(error.mean() / trivial.mean()),
@@ -160,6 +166,7 @@ def _markdown(
     seconds: float,
 ) -> str:
     config, m = data.config, metrics
+    alone = m["mae_network_alone"]
     start = "from a random start"
     if config.similarity.from_cheap:
         start = f"after the stage on {config.cheap} of the fold"
@@ -175,6 +182,11 @@ def _markdown(
         f"| model with one output, mean of the seeds | {m['mae']:.4f} "
         f"| {m['median_absolute_error']:.4f} |",
         f"| the same, single seeds | {m['mae_single']:.4f} | – |",
+        *(
+            [f"| the network without its kernel, mean of the seeds | {alone:.4f} | – |"]
+            if config.similarity.kernel
+            else []
+        ),
         f"| mean of the training materials | {m['mae_of_the_mean']:.4f} "
         f"| {m['median_absolute_error_of_the_mean']:.4f} |",
         "",

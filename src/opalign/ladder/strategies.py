@@ -21,6 +21,7 @@ from opalign.ladder.config import (
 )
 from opalign.ladder.data import LadderData
 from opalign.ladder.jobs import Job, budget, candidates, needs, stage_steps
+from opalign.ladder.kernel import with_kernel
 from opalign.ladder.store import read_record, read_weights, write_fit, write_trial, write_weights
 from opalign.model.config import (
     AlignnConfig,
@@ -233,13 +234,14 @@ def _fit(job: Job, data: LadderData, folder: Path) -> None:
     write_fit(job.path(folder), split.test, output, place, {**account.record(), **extra})
 
 
-def similarity_model(data: LadderData) -> ModelConfig:
-    """Describe the network with one output."""
+def similarity_model(data: LadderData, kernel_points: int = 0) -> ModelConfig:
+    """Describe the network with one output, and how many materials its kernel knows."""
     config = data.config
     head = ScalarHeadConfig(
         cheap=config.cheap,
         costly=config.costly,
         hidden_features=config.similarity.hidden_features,
+        kernel_points=kernel_points,
     )
     return data.model_config((config.cheap, config.costly), head)
 
@@ -256,12 +258,18 @@ def _similarity(job: Job, data: LadderData, folder: Path) -> None:
     steps = config.similarity.steps
     materials = data.with_similarity(model, split.train)
     train(account, "similarity", network, loss, materials, config, job, optimizer, steps)
+    whole = with_kernel(network, materials) if config.similarity.kernel else network
     if job.stage == "advice":
-        write_weights(job.path(folder), network, account.record())
+        write_weights(job.path(folder), whole, account.record())
         return
-    output = predict_materials(network, data.with_similarity(model, split.test))
-    predicted = dict(zip(split.test, output[SIMILARITY].tolist(), strict=True))
-    write_trial(job.path(folder), {**account.record(), "predicted": predicted})
+    tested = data.with_similarity(model, split.test)
+    told = {
+        name: dict(
+            zip(split.test, predict_materials(one, tested)[SIMILARITY].tolist(), strict=True)
+        )
+        for name, one in (("predicted", whole), ("network", network))
+    }
+    write_trial(job.path(folder), {**account.record(), **told})
 
 
 def train(

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from opalign.crystal import keys
 from opalign.errors import ConfigurationError
+from opalign.model.composition import IonDescriptors
 from opalign.model.config import DeltaHeadConfig, ScalarHeadConfig
 from opalign.model.heads import REFERENCE_VOLUME, multilayer_perceptron
+from opalign.model.kernel import KernelRegression
 from opalign.model.pooling import site_mean
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
@@ -93,16 +95,28 @@ class DeltaHead(nn.Module):
 
 
 class SimilarityHead(nn.Module):
-    """Pooled features to SC[cheap; costly] = 1 − softplus(x), below 1."""
+    """Pooled features to SC[cheap; costly] = 1 − softplus(x), below 1.
+
+    With ``kernel_points`` it is the mean of that and of what a Gaussian process says of the ions
+    (:class:`~opalign.model.kernel.KernelRegression`), which few materials suffice for.
+    """
 
     def __init__(self, features: int, config: ScalarHeadConfig) -> None:
         super().__init__()
         self.name = config.name
         self.network = multilayer_perceptron(features, config.hidden_features, 1, nn.SiLU, 0.0)
+        self.ions = IonDescriptors() if config.kernel_points else None
+        self.kernel = (
+            None if self.ions is None else KernelRegression(config.kernel_points, self.ions.size)
+        )
 
-    def forward(self, pooled: Tensor) -> dict[str, Tensor]:
+    def forward(self, pooled: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Map pooled features (B, d) to ``similarity`` (B,) in (−∞, 1)."""
-        return {self.name: 1.0 - nn.functional.softplus(self.network(pooled).squeeze(-1))}
+        similarity = 1.0 - nn.functional.softplus(self.network(pooled).squeeze(-1))
+        if self.ions is not None and self.kernel is not None:
+            told = self.kernel(self.ions(batch).to(pooled.dtype)).clamp(max=1.0)
+            similarity = 0.5 * (similarity + told)
+        return {self.name: similarity}
 
 
 def _interpolate(

@@ -122,6 +122,13 @@ class ScalarHeadConfig(_Configuration):
     cheap: str = Field("ipa", description="level that is held against the reference")
     costly: str = Field("rpa", description="level that is the reference")
     hidden_features: tuple[PositiveInt, ...] = (64,)
+    kernel_points: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="materials of a Gaussian process on the ions, with which the network is "
+        "averaged; 0: the network alone",
+    )
 
 
 HeadConfig = Annotated[

@@ -73,6 +73,8 @@ class SpectrumModel(nn.Module):
             result = self.head(sites, batch, per_site=per_site)
         elif isinstance(self.head, DeltaHead):
             result = self.head(sites, batch)
+        elif isinstance(self.head, SimilarityHead):
+            result = self.head(pooled, batch)
         else:
             result = self.head(pooled)
         if keys.ATOM_CLASS in batch:
