@@ -80,7 +80,7 @@ def test_similarity_and_its_checkpoint(small, folder, silent, levels_path):
 
 def test_predictability_uses_what_is_there(small, folder, silent, monkeypatch):
     # Twenty intervals, twice over: how many replicates they take is no matter of what is asked.
-    few = functools.partial(bootstrap, replicates=100)
+    few = functools.partial(bootstrap, replicates=40)
     monkeypatch.setattr("opalign.ladder.predictability.bootstrap", few)
     found = predictability(
         small(strategies=TWO, steps=5, seeds=[0, 1]), folder, processes=1, console=silent

@@ -14,7 +14,7 @@ def fitted(noise):
     x = rng.normal(size=(12, 3)) * [1.0, 5.0, 0.2]
     y = rng.normal(size=12)
     scale = x.std(axis=0)
-    kernel = ConstantKernel(0.7) * Matern(3.0, nu=0.5) + WhiteKernel(noise)
+    kernel = ConstantKernel(0.7) * Matern(3.0, nu=1.5) + WhiteKernel(noise)
     process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer=None).fit(x / scale, y)
     found = KernelRegression(12, 3).double()
     weights = y.std() * 0.7 * process.alpha_.reshape(-1)

@@ -33,7 +33,7 @@ def save_advice(
         Its folder, and the pooled features (M, D) of all materials, in the order of the tables, as
         the first network sees them.
     """
-    model = similarity_model(data, len(data.ids) if data.config.similarity.kernel else 0)
+    model = similarity_model(data, len(data.ids) if data.config.similarity.kernel_share else 0)
     members = []
     for job in jobs:
         network = SpectrumModel(model)

@@ -120,10 +120,12 @@ class SimilarityConfig(_Configuration):
     from_cheap: bool = Field(
         True, description="begin with an encoder that has learned the cheap level, within the fold"
     )
-    kernel: bool = Field(
-        True,
-        description="average the network with a Gaussian process on the ions of the crystal, "
-        "which needs fewer materials",
+    kernel_share: float = Field(
+        2.0 / 3.0,
+        ge=0.0,
+        le=1.0,
+        description="share of a Gaussian process on the ions of the crystal, which needs fewer "
+        "materials, in the average with the network; 0: the network alone",
     )
 
 

@@ -114,7 +114,8 @@ def similarity_variant(config: LadderConfig) -> str:
     settings = config.similarity
     hidden = "-".join(map(str, settings.hidden_features))
     parts = [f"{settings.steps}-steps", f"{settings.learning_rate:g}", hidden]
-    parts += ["kernel"] * settings.kernel + ["random"] * (not settings.from_cheap)
+    parts += [f"kernel-{settings.kernel_share:.3g}"] if settings.kernel_share else []
+    parts += [] if settings.from_cheap else ["random"]
     return "_".join(parts)
 
 

@@ -48,7 +48,7 @@ def _fit(points: ArrayLike, targets: ArrayLike) -> tuple[Tensor, Tensor, Tensor,
     points, targets = np.asarray(points), np.asarray(targets)
     scale = points.std(axis=0)
     scale[scale < _SMALLEST_DEVIATION] = 1.0
-    kernel = ConstantKernel(1.0) * Matern(10.0, _LENGTHS, nu=0.5) + WhiteKernel(0.1)
+    kernel = ConstantKernel(1.0) * Matern(10.0, _LENGTHS, nu=1.5) + WhiteKernel(0.1)
     process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
     with warnings.catch_warnings():
         # A length at its bound: the targets do not depend on the inputs, and the mean is told.

@@ -184,7 +184,7 @@ def _markdown(
         f"| the same, single seeds | {m['mae_single']:.4f} | – |",
         *(
             [f"| the network without its kernel, mean of the seeds | {alone:.4f} | – |"]
-            if config.similarity.kernel
+            if config.similarity.kernel_share
             else []
         ),
         f"| mean of the training materials | {m['mae_of_the_mean']:.4f} "

@@ -242,6 +242,7 @@ def similarity_model(data: LadderData, kernel_points: int = 0) -> ModelConfig:
         costly=config.costly,
         hidden_features=config.similarity.hidden_features,
         kernel_points=kernel_points,
+        kernel_share=config.similarity.kernel_share,
     )
     return data.model_config((config.cheap, config.costly), head)
 
@@ -258,7 +259,7 @@ def _similarity(job: Job, data: LadderData, folder: Path) -> None:
     steps = config.similarity.steps
     materials = data.with_similarity(model, split.train)
     train(account, "similarity", network, loss, materials, config, job, optimizer, steps)
-    whole = with_kernel(network, materials) if config.similarity.kernel else network
+    whole = with_kernel(network, materials) if config.similarity.kernel_share else network
     if job.stage == "advice":
         write_weights(job.path(folder), whole, account.record())
         return

@@ -97,14 +97,15 @@ class DeltaHead(nn.Module):
 class SimilarityHead(nn.Module):
     """Pooled features to SC[cheap; costly] = 1 − softplus(x), below 1.
 
-    With ``kernel_points`` it is the mean of that and of what a Gaussian process says of the ions
-    (:class:`~opalign.model.kernel.KernelRegression`), which few materials suffice for.
+    With ``kernel_points`` it is the weighted mean of that and of what a Gaussian process says of
+    the ions (:class:`~opalign.model.kernel.KernelRegression`), which few materials suffice for.
     """
 
     def __init__(self, features: int, config: ScalarHeadConfig) -> None:
         super().__init__()
         self.name = config.name
         self.network = multilayer_perceptron(features, config.hidden_features, 1, nn.SiLU, 0.0)
+        self.share = config.kernel_share
         self.ions = IonDescriptors() if config.kernel_points else None
         self.kernel = (
             None if self.ions is None else KernelRegression(config.kernel_points, self.ions.size)
@@ -115,7 +116,7 @@ class SimilarityHead(nn.Module):
         similarity = 1.0 - nn.functional.softplus(self.network(pooled).squeeze(-1))
         if self.ions is not None and self.kernel is not None:
             told = self.kernel(self.ions(batch).to(pooled.dtype)).clamp(max=1.0)
-            similarity = 0.5 * (similarity + told)
+            similarity = torch.lerp(similarity, told, self.share)
         return {self.name: similarity}
 
 

@@ -129,6 +129,7 @@ class ScalarHeadConfig(_Configuration):
         description="materials of a Gaussian process on the ions, with which the network is "
         "averaged; 0: the network alone",
     )
+    kernel_share: float = Field(2.0 / 3.0, ge=0.0, le=1.0, description="of it in the average")
 
 
 HeadConfig = Annotated[

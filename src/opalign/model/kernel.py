@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 
 class KernelRegression(nn.Module):
-    """Mean of a Gaussian process with the exponential kernel.
+    """Mean of a Gaussian process with the Matérn kernel of ν = 3/2.
 
     With points x_i, weights w_i, a scale s per input, a length l and the mean m::
 
-        y(x) = m + Σ_i w_i exp(−‖(x − x_i) / s‖ / l)
+        y(x) = m + Σ_i w_i (1 + d_i) exp(−d_i),   d_i = √3 ‖(x − x_i) / s‖ / l
 
     (C. E. Rasmussen and C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press 2006,
-    eq. 2.25 with the kernel of eq. 4.17 at ν = 1/2). Far from all points it returns to the mean.
+    eqs. 2.25 and 4.17). Far from all points it returns to the mean.
     All numbers are buffers, zero until :meth:`set_to` or a checkpoint fills them.
     """
 
@@ -51,4 +53,5 @@ class KernelRegression(nn.Module):
         """Map inputs (B, d) to values (B,)."""
         # Differences, not the product form of cdist, whose rounding would show at the points.
         apart = (inputs.unsqueeze(1) - self.points) / self.scale
-        return self.mean + torch.exp(-apart.norm(dim=-1) / self.length) @ self.weights
+        distance = math.sqrt(3.0) * apart.norm(dim=-1) / self.length
+        return self.mean + ((1.0 + distance) * torch.exp(-distance)) @ self.weights
