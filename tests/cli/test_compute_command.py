@@ -77,8 +77,11 @@ def test_from_plan_to_table(config, tmp_path):
 def test_corrections_are_told_one_by_one(config, tmp_path, monkeypatch):
     from opalign.firstprinciples.correction import Correction
 
-    def correct(folder, settings=None, *, processes, retry_failed, report):
-        assert (processes, retry_failed) == (2, True)
+    compute("plan", config, "-o", tmp_path / "out")
+    name = json.loads((tmp_path / "out" / "plan.json").read_text())["jobs"][0]["identifier"]
+
+    def correct(folder, settings=None, *, processes, retry_failed, identifiers, report):
+        assert (processes, retry_failed, identifiers) == (2, True, frozenset([name]))
         found = [
             Correction("rocksalt-MgO", {"corrected_gap_eV": 7.7}),
             Correction("rocksalt-CdO", None, "narrows the gap"),
@@ -87,9 +90,11 @@ def test_corrections_are_told_one_by_one(config, tmp_path, monkeypatch):
             report(each)
         return found
 
-    compute("plan", config, "-o", tmp_path / "out")
     monkeypatch.setattr("opalign.firstprinciples.correction.correct_campaign", correct)
-    result = compute("correct", tmp_path / "out", "-w", "2", "--retry")
+    unknown = compute("correct", tmp_path / "out", "--only", "rocksalt-XyO")
+    assert unknown.exit_code == 2
+    assert "no job of this campaign is called 'rocksalt-XyO'" in unknown.output
+    result = compute("correct", tmp_path / "out", "-w", "2", "--retry", "--only", name)
     assert result.exit_code == 0, result.output
     assert "rocksalt-MgO  gap 7.70 eV" in result.output
     assert "rocksalt-CdO  not corrected: narrows the gap" in result.output

@@ -259,6 +259,9 @@ def test_a_campaign_is_corrected_once_and_failures_are_kept(tmp_path, monkeypatc
     assert [each.failure for each in again] == [each.failure for each in found]
     correct_campaign(campaign.folder, retry_failed=True)
     assert worked == ["m0", "m1", "m2", "m1"]
+    chosen = correct_campaign(campaign.folder, retry_failed=True, identifiers=frozenset(["m1"]))
+    assert [each.identifier for each in chosen] == ["m1"]
+    assert worked == ["m0", "m1", "m2", "m1", "m1"]
     loaded = load_corrected(campaign.job_folder(campaign.plan.jobs[2]))
     assert loaded.scalars["hybrid_shift_eV"] == found[2].scalars["hybrid_shift_eV"]
 

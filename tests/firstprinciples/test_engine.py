@@ -58,6 +58,10 @@ def test_round_trip_is_exact(tmp_path):
         np.testing.assert_array_equal(again.pdos[channel], density)
 
 
+def test_it_is_told_in_a_line():
+    assert repr(make_result()) == "EngineResult(MgO, ipa, rpa, gap 4.500 eV, 5 energies)"
+
+
 def test_saving_leaves_nothing_else_behind(tmp_path):
     make_result().save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([ARRAYS_FILE, RESULT_FILE])

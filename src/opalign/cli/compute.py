@@ -174,14 +174,19 @@ def correct(
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again where a correction failed before.")
     ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="This material; repeatable.")
+    ] = None,
 ) -> None:
     """Move finished spectra to the gaps of a hybrid; stop and go on with the same command.
 
     Each result gets the levels ipa_corrected and rpa_corrected beside its own, which export takes
     along.
     """
+    from opalign.firstprinciples.campaign import open_campaign
     from opalign.firstprinciples.correction import correct_campaign
 
+    _check_known(open_campaign(folder), None, only or ())
     console = output_console()
 
     def told(correction: Correction) -> None:
@@ -193,7 +198,13 @@ def correct(
         )
         console.print(f"{correction.identifier}  {ended}", markup=False)
 
-    corrections = correct_campaign(folder, processes=workers, retry_failed=retry, report=told)
+    corrections = correct_campaign(
+        folder,
+        processes=workers,
+        retry_failed=retry,
+        identifiers=frozenset(only) if only else None,
+        report=told,
+    )
     failed = sum(correction.scalars is None for correction in corrections)
     console.print(f"{len(corrections) - failed} corrected, {failed} not", markup=False)
     console.print("Next:", f"  opalign compute export {folder} TABLE", sep="\n", markup=False)

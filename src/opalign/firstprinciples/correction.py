@@ -196,12 +196,14 @@ def correct_campaign(
     *,
     processes: int = 1,
     retry_failed: bool = False,
+    identifiers: frozenset[str] | None = None,
     report: Callable[[Correction], None] | None = None,
 ) -> list[Correction]:
     """Correct every finished result of a campaign, cheapest first; stop and call again at will.
 
-    What was corrected is not computed again. A job that cannot be corrected is recorded in
-    ``hybrid/failure.json`` and skipped until ``retry_failed``.
+    ``identifiers`` names those to correct, if not all. What was corrected is not computed again. A
+    job that cannot be corrected is recorded in ``hybrid/failure.json`` and skipped until
+    ``retry_failed``.
 
     Raises
     ------
@@ -218,7 +220,7 @@ def correct_campaign(
     done = [
         job
         for job, state in zip(campaign.plan.jobs, campaign.states(), strict=True)
-        if state.status == "done"
+        if state.status == "done" and (identifiers is None or job.identifier in identifiers)
     ]
     done.sort(key=lambda job: job.expected_seconds)
     work = [(job.identifier, campaign.job_folder(job)) for job in done]

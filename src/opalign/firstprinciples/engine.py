@@ -149,6 +149,12 @@ class EngineResult:
             if not np.isfinite(getattr(self, name)):
                 raise EngineFailure("bad output", f"{name} is not a finite number")
 
+    def __repr__(self) -> str:
+        """Tell what it is of, not its arrays."""
+        formula, levels = self.structure.composition.reduced_formula, ", ".join(self.epsilon)
+        size = f"{self.grid.num} energies"
+        return f"EngineResult({formula}, {levels}, gap {self.band_gap:.3f} eV, {size})"
+
     def spectrum(self, level: str, material_id: str | None = None) -> OpticalSpectrum:
         """Return the spectrum of one level as a tensor; KeyError for a level that is not there.
 

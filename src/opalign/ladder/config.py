@@ -115,7 +115,7 @@ class SimilarityConfig(_Configuration):
     """The model with one output, SC[cheap; costly]: of the cheap level to the costly one."""
 
     hidden_features: tuple[PositiveInt, ...] = (64,)
-    steps: PositiveInt = 400
+    steps: PositiveInt = 1000
     learning_rate: PositiveFloat = 1e-3
     from_cheap: bool = Field(
         True, description="begin with an encoder that has learned the cheap level, within the fold"
