@@ -14,6 +14,7 @@ from opalign.dataset.schema import LevelInfo, TableSchema
 from opalign.dataset.write import write_table
 from opalign.explain.config_file import explain_config
 from opalign.explain.features import layers_of, sites_path
+from opalign.explain.probes import probe
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
 
@@ -67,7 +68,10 @@ def explained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain")
     table = spectra(folder / "table.parquet")
     out = folder / "out"
-    result = run("table", "alignn", table, "--out", out, "--groups", 2, "--set", "draws=2")
+    with pytest.MonkeyPatch.context() as patch:
+        # Standard errors of probes, of which no test here takes a number.
+        patch.setitem(probe.__kwdefaults__, "draws", 10)
+        result = run("table", "alignn", table, "--out", out, "--groups", 2, "--set", "draws=2")
     assert result.exit_code == 0, result.output
     return table, out, result
 

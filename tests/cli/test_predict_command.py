@@ -310,7 +310,8 @@ def test_the_table_on_the_terminal_fits_eighty_columns(predict, tmp_path, monkey
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_interruption_keeps_what_is_done(models, tmp_path, tmp_path_factory):
     output = tmp_path_factory.mktemp("output")
-    for number in range(400):
+    # More than are predicted while three figures are drawn: few figures may wait.
+    for number in range(150):
         ase.io.write(tmp_path / f"{number:03d}.vasp", MGO * (2, 2, 2), format="vasp")
     process = opalign(
         ["predict", tmp_path, "--out", tmp_path / "out", "--model", models / "tiny",
@@ -325,7 +326,7 @@ def test_interruption_keeps_what_is_done(models, tmp_path, tmp_path_factory):
     assert "Interrupted after" in process.stderr
     assert "summary.csv" in process.stdout
     table = SpectraTable.open(tmp_path / "out" / "spectra.parquet")
-    assert 2 <= len(table) < 400
+    assert 2 <= len(table) < 150
     assert [row["id"] for row in read_rows(tmp_path / "out" / "summary.csv")] == table.ids
     assert not [path for path in (tmp_path / "out").rglob(".*")]
 

@@ -132,8 +132,8 @@ def test_groups_of_chance_are_rarely_called_significant():
     labels = np.repeat(generator.integers(0, 6, size=60), 2)
     properties = [
         Property(f"c{i}", "t", np.repeat(generator.integers(0, 2, size=60), 2).astype(float), True)
-        for i in range(20)
-    ] + [Property(f"n{i}", "t", np.repeat(generator.normal(size=60), 2), False) for i in range(20)]
+        for i in range(10)
+    ] + [Property(f"n{i}", "t", np.repeat(generator.normal(size=60), 2), False) for i in range(10)]
     findings = 0
     for _ in range(50):
         order = generator.permutation(60)

@@ -132,7 +132,7 @@ def planted(tmp_path_factory):
             "batch_size": 5,
             "accelerator": "cpu",
             "num_threads": 1,
-            "save_seconds": 0,
+            "save_seconds": 600,
         }
     )
     silent = Console(file=io.StringIO())

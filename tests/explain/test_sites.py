@@ -21,7 +21,7 @@ from opalign.prediction import load_model
 from opalign.spectrum.grid import EnergyGrid
 
 ALIGNN = AlignnConfig(hidden_features=8, embedding_features=8, alignn_layers=1, gcn_layers=1)
-GRID = EnergyGrid(0.0, 10.0, 51)
+GRID = EnergyGrid(0.0, 10.0, 21)
 RADIUS = GraphSettings(kind="radius", cutoff=4.0, angles=False)
 
 
@@ -74,7 +74,7 @@ def test_contributions_add_up_to_the_prediction(name, tmp_path):
         np.testing.assert_allclose(found.total, expected, rtol=1e-10, atol=1e-12)
         # A piecewise linear network has kinks on the path, where the rule converges slowly.
         assert found.error < (1e-10 if method == EXACT else 5e-3)
-        assert found.contributions.shape == (6, 51)
+        assert found.contributions.shape == (6, GRID.num)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -1,4 +1,4 @@
-"""Campaigns of an engine that takes no time."""
+"""Campaigns of an engine that takes no time, and GPAW without what it repeats."""
 
 import os
 from pathlib import Path
@@ -14,11 +14,32 @@ from opalign.firstprinciples.campaign_config import parse_campaign
 ENGINES = Path(__file__).parent / "engines"
 
 
+def find_engines(patch: pytest.MonkeyPatch) -> None:
+    patch.syspath_prepend(ENGINES)
+    patch.setenv("PYTHONPATH", str(ENGINES), prepend=os.pathsep)
+
+
 @pytest.fixture
 def fake_engine(monkeypatch):
     """Let this process and the workers that it starts find the engine ``fake_engine:make``."""
-    monkeypatch.syspath_prepend(ENGINES)
-    monkeypatch.setenv("PYTHONPATH", str(ENGINES), prepend=os.pathsep)
+    find_engines(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def groups_checked_once():
+    """Spare GPAW to check a group of symmetry again: 48 operations take it a second each time."""
+    symmetry = pytest.importorskip("gpaw.new.symmetry", reason="GPAW is not installed")
+    check, checked = symmetry.Symmetries.group_check, set()
+
+    def group_check(self):
+        group = self.rotation_scc.tobytes(), self.translation_sc.tobytes()
+        if group not in checked:
+            check(self)
+            checked.add(group)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(symmetry.Symmetries, "group_check", group_check)
+        yield
 
 
 def magnesia(number: int) -> Structure:

@@ -1,16 +1,17 @@
 import itertools
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from opalign.cli.main import app
 from opalign.errors import ConfigurationError, StorageError
 from opalign.firstprinciples.campaign import Campaign, open_campaign, plan_campaign
 from opalign.firstprinciples.campaign_config import (
@@ -24,12 +25,28 @@ from opalign.firstprinciples.campaign_status import campaign_status
 from opalign.firstprinciples.job_state import LOCK_FILE, JobState, job_lock, read_state, write_state
 from opalign.firstprinciples.jobs import content_key
 
-from .conftest import magnesia, planned, table_of
+from ..forked import opalign
+from .conftest import find_engines, magnesia, planned, table_of
 from .engines.fake_engine import OUTCOMES
 
-COMMAND = [sys.executable, "-c", "from opalign.cli.main import main; main()", "compute"]
-
 pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        find_engines(patch)
+        campaign = planned(folder, count=1, journal=str(folder / "journal"))
+        run_campaign(campaign)
+    return campaign
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of a campaign whose only job is done, and the journal that all copies write to."""
+    shutil.copytree(finished_once.folder, tmp_path / "campaign")
+    return open_campaign(tmp_path / "campaign"), Path(finished_once.config.settings["journal"])
 
 
 def states_of(campaign: Campaign) -> dict[str, JobState]:
@@ -115,16 +132,16 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_state_of_a_finished_job_is_made_anew_from_its_result(tmp_path, damage):
-    journal = tmp_path / "journal"
-    campaign = planned(tmp_path, count=1, journal=str(journal))
-    run_campaign(campaign)
+def test_a_damaged_state_of_a_finished_job_is_made_anew_from_its_result(finished, damage):
+    campaign, journal = finished
+    before = journal_of(journal, "start")
+    assert before[0] > 0
     state_file = campaign.job_folder(campaign.plan.jobs[0]) / "state.json"
     state_file.write_text(DAMAGE[damage], encoding="utf-8")
     told = []
     run_campaign(open_campaign(campaign.folder), message=told.append)
     assert states_of(campaign)["m0"].status == "done"
-    assert journal_of(journal, "start")[0] == 1
+    assert journal_of(journal, "start") == before
     assert len(told) == 1
     assert "m0" in told[0]
     assert "counts as done" in told[0]
@@ -143,9 +160,8 @@ def test_a_damaged_state_without_a_result_is_computed_again(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["result.json", "arrays.npz"])
-def test_a_lost_result_is_computed_again(tmp_path, file):
-    campaign = planned(tmp_path, count=1)
-    run_campaign(campaign)
+def test_a_lost_result_is_computed_again(finished, file):
+    campaign, _ = finished
     (campaign.job_folder(campaign.plan.jobs[0]) / "result" / file).unlink()
     assert states_of(campaign)["m0"].status == "waiting"
     told = []
@@ -181,14 +197,13 @@ def test_a_job_that_was_cut_off_goes_on(tmp_path):
     assert states_of(campaign)["m0"].status == "done"
 
 
-def test_a_result_whose_process_died_before_it_could_report_counts(tmp_path):
-    journal = tmp_path / "journal"
-    campaign = planned(tmp_path, count=1, journal=str(journal))
-    run_campaign(campaign)
+def test_a_result_whose_process_died_before_it_could_report_counts(finished):
+    campaign, journal = finished
+    before = journal_of(journal, "start")
     write_state(campaign.job_folder(campaign.plan.jobs[0]), JobState("running"))
     run_campaign(campaign)
     assert states_of(campaign)["m0"].status == "done"
-    assert journal_of(journal, "start")[0] == 1
+    assert journal_of(journal, "start") == before
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
@@ -348,8 +363,8 @@ def test_two_hundred_jobs_with_every_trouble_are_all_accounted_for(tmp_path):
     rare = ("hang", "greedy", "hang with child", "one great allocation", "greedy")
     garbage = ("not a number", "wrong shape", "wrong type", "binary output", "unsupported")
     troubles = [("none", *kinds, *garbage, "none")[number % 13] for number in range(200)]
-    for place in range(5, 200, 20):
-        troubles[place] = rare[place // 20 % 5]
+    for place, trouble in zip(range(5, 105, 20), rare, strict=True):
+        troubles[place] = trouble
     troubles[150] = "stubborn hang"
     # Enough time for what does not hang, and to fill the memory, on a machine that is busy.
     limits = {"time_seconds": 8.0, "memory_gb": 0.25}
@@ -380,14 +395,8 @@ def test_two_hundred_jobs_with_every_trouble_are_all_accounted_for(tmp_path):
 def test_a_campaign_killed_in_mid_run_resumes(tmp_path, victims):
     journal = tmp_path / "journal"
     campaign = planned(tmp_path, count=16, seconds=0.3, journal=str(journal))
-    run = subprocess.Popen(
-        [*COMMAND, "run", str(campaign.folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    deadline = time.monotonic() + 60
-    while sum(state.status == "done" for state in campaign.states()) < 4:
-        assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    run = opalign(["compute", "run", campaign.folder], tmp_path / "output")
+    run.wait_until(lambda: sum(state.status == "done" for state in campaign.states()) >= 4, 60)
     if victims == "everything":
         workers = children_of(run.pid)
         assert len(workers) == 2
@@ -396,11 +405,11 @@ def test_a_campaign_killed_in_mid_run_resumes(tmp_path, victims):
         for process in processes:
             os.kill(process, signal.SIGKILL)
     else:
-        run.send_signal(signal.SIGKILL if victims == "pool" else getattr(signal, victims))
-    output = run.communicate(timeout=30)[0].decode()
+        run.send(signal.SIGKILL if victims == "pool" else getattr(signal, victims))
+    status = run.wait(30)
     if victims.startswith("SIG"):
-        assert run.returncode == 130
-        assert "go on with" in output
+        assert status == 130
+        assert "go on with" in run.stdout + run.stderr
     starts = [line.split() for line in journal.read_text(encoding="utf-8").splitlines()]
     jobs = [int(words[2]) for words in starts if words[0] == "start"]
     deadline = time.monotonic() + 10
@@ -411,8 +420,8 @@ def test_a_campaign_killed_in_mid_run_resumes(tmp_path, victims):
     before = journal_of(journal, "start")
     done = {int(name[1:]) for name, state in states_of(campaign).items() if state.status == "done"}
     assert 4 <= len(done) < 16
-    result = subprocess.run([*COMMAND, "run", str(campaign.folder)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    result = CliRunner().invoke(app, ["compute", "run", str(campaign.folder)])
+    assert result.exit_code == 0, result.output
     assert {state.status for state in campaign.states()} == {"done"}
     after = journal_of(journal, "start")
     assert all(after[name] == before[name] == 1 for name in done), "computed twice"

@@ -174,6 +174,7 @@ def test_an_odd_number_of_electrons_has_no_gap(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("groups_checked_once")
 def test_magnesia_against_the_pbe0_of_gpaw(tmp_path, monkeypatch):
     gpaw = pytest.importorskip("gpaw")
     from gpaw.hybrids.eigenvalues import non_self_consistent_eigenvalues

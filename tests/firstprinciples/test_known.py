@@ -12,25 +12,29 @@ from opalign.firstprinciples.export import export_campaign
 from opalign.firstprinciples.job_state import Attempt, JobState, write_state
 from opalign.firstprinciples.known import failures_of, known_keys
 
+from .conftest import find_engines
 from .engines.fake_engine import result_of
 from .test_export import finished
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 
 
-@pytest.fixture
-def elsewhere(tmp_path):
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
     """A campaign of four materials: two done, one failed, one not begun; its table and its card."""
-    campaign = finished(tmp_path, [result_of, result_of, None, None])
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        find_engines(patch)
+        campaign = finished(folder, [result_of, result_of, None, None])
     failed = Attempt("", 1.0, "failed", "metal", "no gap\nat all", cpu_seconds=3.0)
     write_state(
         campaign.job_folder(campaign.plan.jobs[2]),
         JobState("failed", "metal", "no gap\nat all", (failed,)),
     )
-    table = tmp_path / "first.parquet"
+    table = folder / "first.parquet"
     export_campaign(campaign, table)
-    write_card(SpectraTable.open(table), tmp_path / "card", campaign=campaign)
-    return campaign, table, tmp_path / "card" / FAILURES_FILE
+    write_card(SpectraTable.open(table), folder / "card", campaign=campaign)
+    return campaign, table, folder / "card" / FAILURES_FILE
 
 
 def test_what_is_known_is_not_planned_again(elsewhere, tmp_path):
@@ -90,9 +94,9 @@ def job_structure(job):
     return Structure.from_dict(job.structure)
 
 
-def test_paths_of_known_are_relative_to_the_campaigns_file(elsewhere, tmp_path):
+def test_paths_of_known_are_relative_to_the_campaigns_file(elsewhere):
     campaign, table, _ = elsewhere
-    path = write_campaign(tmp_path / "c.yaml", campaign.config)
+    path = write_campaign(table.with_name("c.yaml"), campaign.config)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(content | {"known": ["first.parquet"]}), encoding="utf-8")
     assert read_campaign(path).known == (table.resolve(),)

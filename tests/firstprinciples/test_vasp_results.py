@@ -4,8 +4,6 @@ import gzip
 import math
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +46,10 @@ def run_fake(folder: Path, step: str, trouble: str = "", mesh: int = 4, **incar:
     (place / "POSCAR").write_text(POSCAR)
     (place / "WAVECAR").touch()
     (place / "CHGCAR").touch()
-    environment = os.environ | {"FAKE_VASP": f"{step}:{trouble}"}
-    subprocess.run([sys.executable, fake_vasp.__file__], cwd=place, env=environment, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("FAKE_VASP", f"{step}:{trouble}")
+        fake_vasp.main()
     return place
 
 

@@ -1,10 +1,7 @@
 """Two processes on the CPU, as torchrun starts them, beside one."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +29,13 @@ LOSS = {"rtol": 1e-5, "atol": 1e-6}
 WEIGHTS = {"rtol": 0.0, "atol": 5e-4}
 
 
-def torchrun(config: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
-            "-m", "opalign.training", str(config), str(out),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def torchrun(config: Path, out: Path) -> Forked:
+    return Forked(
+        "torch.distributed.run",
+        ["--nproc_per_node", 2, "--standalone", "-m", "opalign.training", config, out],
+        config.parent / "torchrun",
+        environment={"OMP_NUM_THREADS": "1"},
+    )
 
 
 def two_processes(config: Path, out: Path) -> list[Forked]:
@@ -114,7 +107,7 @@ def test_two_processes_train_what_one_does(spectra_path, scalars_path, tmp_path,
     train(config, tmp_path / "one", console=silent)
     path = write_config(tmp_path / "run.yaml", config)
     done = torchrun(path, tmp_path / "two")
-    assert done.returncode == 0, done.stderr
+    assert done.wait() == 0, done.stderr
     assert done.stdout.count("materials: ") == 1  # one process reports
     assert_same_training(tmp_path / "one", tmp_path / "two")
 

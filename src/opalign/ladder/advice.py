@@ -65,6 +65,8 @@ def save_advice(
 
 def _card(data: LadderData, metrics: dict[str, Any], members: int) -> str:
     config = data.config
+    share = config.similarity.kernel_share
+    beside = f", a Gaussian process on the ions having {share:.0%} of the weight" if share else ""
     licences = "; ".join(dict.fromkeys(t.licence for t in data.tables if t.licence)) or "unknown"
     return "\n".join(
         [
@@ -72,7 +74,7 @@ def _card(data: LadderData, metrics: dict[str, Any], members: int) -> str:
             "",
             f"Predicts how similar the spectrum of {config.cheap} is to that of {config.costly} "
             f"(Im ε̄, {config.broadening}): 1 where the costly level changes nothing. Mean of "
-            f"{members} networks, trained on {len(data.ids)} materials.",
+            f"{members} networks{beside}, trained on {len(data.ids)} materials.",
             "",
             f"Cross-validated by reduced formula ({config.folds} folds): mean absolute error "
             f"{metrics['mae']:.3f}, that of predicting the mean {metrics['mae_of_the_mean']:.3f}, "

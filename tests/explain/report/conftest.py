@@ -8,6 +8,7 @@ from pymatgen.core import Lattice, Structure
 from opalign.dataset.schema import LevelInfo, ScalarInfo, TableSchema
 from opalign.dataset.write import write_table
 from opalign.explain.config_file import explain_config
+from opalign.explain.probes import probe
 from opalign.explain.report import write_report
 from opalign.explain.table import explain_table
 from opalign.spectrum.broadening import Broadening
@@ -74,7 +75,10 @@ def reported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     table = spectra_table(folder / "table.parquet")
     config = explain_config(None, {"model": "alignn", "table": str(table), "number": 3, "draws": 2})
-    explanation = explain_table(config, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        # Standard errors of probes, of which no test here takes a number.
+        patch.setitem(probe.__kwdefaults__, "draws", 10)
+        explanation = explain_table(config, folder)
     return SimpleNamespace(
         explanation=explanation, written=write_report(explanation, folder), folder=folder
     )
