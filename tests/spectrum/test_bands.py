@@ -9,6 +9,7 @@ from opalign.spectrum.bands import (
     LOCAL_WIDTH,
     QUANTITIES,
     LocalScale,
+    _smoothed,
     band,
     fit_scale,
     quantity_of,
@@ -121,3 +122,12 @@ def test_the_rise_ends_at_half_of_the_highest_peak():
         assert center - 2.0 < end < center
         assert mask[end >= E].all()
         assert not mask[end < E].any()
+
+
+@pytest.mark.parametrize("sigma", [0.3, 4.0, 40.0])
+def test_smoothing_is_that_of_scipy(sigma):
+    from scipy.ndimage import gaussian_filter1d
+
+    values = np.random.default_rng(0).random((2, 3, 50))
+    expected = gaussian_filter1d(values, sigma, axis=-1, mode="nearest")
+    np.testing.assert_allclose(_smoothed(values, sigma), expected, rtol=1e-12)

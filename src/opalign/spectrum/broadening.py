@@ -127,19 +127,14 @@ def broaden(values: ArrayT, grid: EnergyGrid, broadening: Broadening, parity: Pa
 @lru_cache(maxsize=16)
 def broadening_matrix(grid: EnergyGrid, broadening: Broadening, parity: Parity) -> np.ndarray:
     """Return the matrix (n, n), read-only and cached, that :func:`broaden` applies."""
-    # Broadening is part of every configuration; reading one should not cost the import of SciPy.
-    from scipy.linalg import hankel, toeplitz
-
     last = grid.num - 1
     offset = round(2.0 * grid.start / grid.step)  # steps between the first point and its mirror
     beyond = _points_beyond(grid, broadening)
     weights = _kernel(broadening, grid.step, 2 * last + offset + beyond + 1)
 
-    direct = toeplitz(weights[: last + 1])
-    mirrored = hankel(
-        weights[offset : offset + last + 1], weights[offset + last : offset + 2 * last + 1]
-    )
     rows = np.arange(last + 1)
+    direct = weights[np.abs(rows[:, None] - rows)]
+    mirrored = weights[offset + rows[:, None] + rows]
     if parity == "odd":
         matrix = direct - mirrored
         distance = np.arange(1, beyond + 1)
