@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,7 @@ def campaign(tmp_path):
 def test_a_card_says_what_is_in_the_set(campaign, tmp_path):
     export_campaign(campaign, tmp_path / "t.parquet", citation="ours")
     table = SpectraTable.open(tmp_path / "t.parquet")
-    path = write_card(table, tmp_path / "card", campaign=campaign, title="A set")
+    path = write_card(table, tmp_path / "card", campaigns=[campaign], title="A set")
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# A set\n")
     assert "4 materials (1 reduced formulas), 8 spectra, 0.0 core hours" in text
@@ -56,6 +58,18 @@ def test_a_card_says_what_is_in_the_set(campaign, tmp_path):
     for name in ("distributions.png", "cost.png"):
         assert (path.parent / name).stat().st_size > 5000
         assert f"({name})" in text
+
+
+def test_a_card_of_several_campaigns_tells_of_all(campaign, tmp_path):
+    export_campaign(campaign, tmp_path / "t.parquet")
+    (tmp_path / "other").mkdir()
+    other = finished(tmp_path / "other", [result_of, None])
+    write_state(other.job_folder(other.plan.jobs[1]), JobState("failed", "metal", "no gap", ()))
+    table = SpectraTable.open(tmp_path / "t.parquet")
+    text = write_card(table, tmp_path / "card", campaigns=[campaign, other]).read_text("utf-8")
+    assert "5 of 7 jobs that ended gave a spectrum" in text
+    failures = json.loads((tmp_path / "card" / "failures.json").read_text("utf-8"))["failures"]
+    assert len(failures) == 2
 
 
 def test_a_card_of_cells_of_one_size_has_no_estimate(tmp_path):

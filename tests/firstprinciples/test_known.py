@@ -33,7 +33,7 @@ def elsewhere(tmp_path_factory):
     )
     table = folder / "first.parquet"
     export_campaign(campaign, table)
-    write_card(SpectraTable.open(table), folder / "card", campaign=campaign)
+    write_card(SpectraTable.open(table), folder / "card", campaigns=[campaign])
     return campaign, table, folder / "card" / FAILURES_FILE
 
 
@@ -70,7 +70,7 @@ def test_failures_travel_from_campaign_to_campaign(elsewhere, tmp_path):
     later = plan_campaign(config, tmp_path / "again")
     (entry,) = failures_of(later)
     assert (entry["material_id"], entry["reason"], entry["detail"]) == ("m2", "metal", "no gap")
-    card = write_card(SpectraTable.open(table), tmp_path / "second", campaign=later)
+    card = write_card(SpectraTable.open(table), tmp_path / "second", campaigns=[later])
     assert "| metal | 1 | m2 |" in card.read_text(encoding="utf-8")
     assert set(known_keys([card.parent / FAILURES_FILE])) == {entry["key"]}
 

@@ -265,7 +265,7 @@ def export(
         from opalign.dataset.table import SpectraTable
         from opalign.firstprinciples.card import write_card
 
-        path = write_card(SpectraTable.open(table), card, campaign=campaign, title=table.stem)
+        path = write_card(SpectraTable.open(table), card, campaigns=[campaign], title=table.stem)
         console.print(f"{path}  the card, with figures", markup=False)
 
 
@@ -273,9 +273,13 @@ def export(
 def card(
     table: Annotated[Path, typer.Argument(help="Exported table.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder of the card.", show_default=False)],
-    campaign: Annotated[
-        Path | None,
-        typer.Option("--campaign", metavar="FOLDER", help="Tells what failed, and the time spent."),
+    campaigns: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--campaign",
+            metavar="FOLDER",
+            help="Tells what failed, and the time spent; repeatable.",
+        ),
     ] = None,
 ) -> None:
     """Write the card of a table, with figures: also of one joined from several campaigns."""
@@ -283,8 +287,8 @@ def card(
     from opalign.firstprinciples.campaign import open_campaign
     from opalign.firstprinciples.card import write_card
 
-    opened = None if campaign is None else open_campaign(campaign)
-    path = write_card(SpectraTable.open(table), out, campaign=opened, title=table.stem)
+    opened = [open_campaign(folder) for folder in campaigns or ()]
+    path = write_card(SpectraTable.open(table), out, campaigns=opened, title=table.stem)
     output_console().print(f"{path}  the card, with figures", markup=False)
 
 

@@ -56,16 +56,16 @@ def write_card(
     table: SpectraTable,
     folder: str | PathLike[str],
     *,
-    campaign: Campaign | None = None,
+    campaigns: Sequence[Campaign] = (),
     title: str = "Computed optical spectra",
 ) -> Path:
     """Write ``README.md`` with figures about an exported table.
 
     Parameters
     ----------
-    campaign
-        Tells also what failed, and the time it took; failures are listed in ``failures.json``,
-        which a later campaign can name as known.
+    campaigns
+        Those that the table stems from tell also what failed, and the time it took; failures are
+        listed in ``failures.json``, which a later campaign can name as known.
 
     Raises
     ------
@@ -73,27 +73,27 @@ def write_card(
         The table was not written by :func:`~opalign.firstprinciples.export.export_campaign`.
     """
     folder = Path(folder)
-    status = None if campaign is None else campaign_status(campaign)
+    statuses = [campaign_status(campaign) for campaign in campaigns]
     found = _distributions(table)
     draw_distributions(found, folder / DISTRIBUTIONS_FILE)
-    lines = [f"# {title}", "", *_contents(table, status), ""]
+    lines = [f"# {title}", "", *_contents(table, statuses), ""]
     lines += [*_elements(table), "", *_types(table), ""]
     lines += [*_distribution_table(found), "", f"![Distributions]({DISTRIBUTIONS_FILE})", ""]
     lines += ["The last bin of a histogram holds all that lies beyond it.", ""]
     lines += [*_quality(table), ""]
-    lines += _cost(table, status, folder)
-    if campaign is not None and (failures := failures_of(campaign)):
+    lines += _cost(table, statuses, folder)
+    failures = list({e["key"]: e for campaign in campaigns for e in failures_of(campaign)}.values())
+    if failures:
         lines += ["", *_failures(failures)]
         write_failures(failures, folder / FAILURES_FILE)
     lines += ["", *_settings(table)]
     return write_text(folder / CARD_FILE, "\n".join(lines).rstrip() + "\n")
 
 
-def _contents(table: SpectraTable, status: CampaignStatus | None) -> list[str]:
+def _contents(table: SpectraTable, statuses: Sequence[CampaignStatus]) -> list[str]:
     hours = float(np.nansum(table.scalar("core_seconds"))) / 3600.0
-    if status is not None:
-        # Failed attempts cost, too; of what was joined from elsewhere, only what succeeded is told.
-        hours = max(hours, status.core_hours)
+    # Failed attempts cost, too; of what was joined from elsewhere, only what succeeded is told.
+    hours = max(hours, sum(status.core_hours for status in statuses))
     described = ", ".join(f"`{name}` ({info.description})" for name, info in table.levels.items())
     lines = [
         f"{len(table)} materials ({len(set(table.formulas))} reduced formulas), "
@@ -202,7 +202,7 @@ def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
-def _cost(table: SpectraTable, status: CampaignStatus | None, folder: Path) -> list[str]:
+def _cost(table: SpectraTable, statuses: Sequence[CampaignStatus], folder: Path) -> list[str]:
     atoms, seconds = table.scalar("num_sites"), table.scalar("core_seconds")
     lines = ["## Cost", ""]
     lines += ["| atoms | materials | median core seconds | longest |", "|---:|---:|---:|---:|"]
@@ -217,10 +217,10 @@ def _cost(table: SpectraTable, status: CampaignStatus | None, folder: Path) -> l
     except ConfigurationError as error:
         return [*lines, "", f"No estimate for larger campaigns: {error.problem}."]
     draw_cost(atoms, seconds, fit, folder / COST_FILE)
-    return [*lines, "", f"![Cost]({COST_FILE})", "", *_estimate(fit, len(table), status)]
+    return [*lines, "", f"![Cost]({COST_FILE})", "", *_estimate(fit, statuses)]
 
 
-def _estimate(fit: CostFit, done: int, status: CampaignStatus | None) -> list[str]:
+def _estimate(fit: CostFit, statuses: Sequence[CampaignStatus]) -> list[str]:
     lines = [
         f"Fit to {fit.materials} materials of {fit.smallest} to {fit.largest} atoms: "
         f"{fit.prefactor:.2g} s × atoms^{fit.exponent:.2f} for the typical material "
@@ -228,9 +228,9 @@ def _estimate(fit: CostFit, done: int, status: CampaignStatus | None) -> list[st
         f"{fit.mean_ratio:.2f} times that on average.",
         "",
     ]
-    if status is not None and done:
-        useful = sum(number for name, number in status.states.items() if name == "done")
-        ended = useful + status.states["failed"]
+    useful = sum(status.states["done"] for status in statuses)
+    if useful:
+        ended = useful + sum(status.states["failed"] for status in statuses)
         lines += [
             f"{useful} of {ended} jobs that ended gave a spectrum; "
             "the estimate is for materials that do.",
