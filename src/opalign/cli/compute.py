@@ -6,25 +6,19 @@ import contextlib
 import importlib.util
 import json
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from opalign.cli.common import (
-    INTERRUPTED,
-    LOG_INTERVAL,
-    message_console,
-    output_console,
-)
+from opalign.cli.common import INTERRUPTED, message_console, output_console
+from opalign.cli.compute_progress import shown_progress
 from opalign.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from opalign.firstprinciples.campaign import Campaign
-    from opalign.firstprinciples.campaign_run import Progress
     from opalign.firstprinciples.correction import Correction
 
 app = typer.Typer(
@@ -144,7 +138,7 @@ def run(
         messages.print(f"{count} failed jobs wait again", markup=False)
         campaign = open_campaign(folder)
     try:
-        with _terminable(), _progress(len(campaign.plan.jobs)) as report:
+        with _terminable(), shown_progress(len(campaign.plan.jobs)) as report:
             left = run_campaign(
                 campaign,
                 workers=workers,
@@ -346,65 +340,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, earlier)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[Progress], None]]:
-    """Show what ended and the time left: a bar on a terminal, lines in a log."""
-    console = message_console()
-    if not console.is_terminal:
-        yield _log_lines()
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("computing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("computing", total=total, left="")
-
-        def show(progress: Progress) -> None:
-            bar.console.print(_line(progress), markup=False)
-            left = "" if progress.seconds_left is None else f"{_duration(progress)} left"
-            bar.update(task, completed=progress.finished, left=left)
-
-        yield show
-
-
-def _log_lines() -> Callable[[Progress], None]:
-    console = message_console()
-    last = time.monotonic()
-    passed: list[str] = []
-
-    def log(progress: Progress) -> None:
-        nonlocal last
-        # Failures are always told; what succeeds in quick succession is told together.
-        passed.append(_line(progress))
-        is_due = time.monotonic() - last >= LOG_INTERVAL
-        if is_due or progress.state.status == "failed" or progress.finished == progress.total:
-            for line in passed:
-                console.print(line, markup=False)
-            left = f", {_duration(progress)} left" if progress.seconds_left is not None else ""
-            console.print(f"[{progress.finished}/{progress.total}{left}]", markup=False)
-            passed.clear()
-            last = time.monotonic()
-
-    return log
-
-
-def _line(progress: Progress) -> str:
-    state = progress.state
-    seconds = state.attempts[-1].seconds if state.attempts else 0.0
-    ended = "done" if state.status == "done" else f"{state.reason}: {state.detail[:120]}"
-    return f"{progress.job.identifier}  {seconds:.0f} s  {ended}"
-
-
-def _duration(progress: Progress) -> str:
-    seconds = progress.seconds_left or 0.0
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
