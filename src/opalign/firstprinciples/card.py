@@ -105,7 +105,7 @@ def _contents(table: SpectraTable, statuses: Sequence[CampaignStatus]) -> list[s
         f"- Licence: {table.licence or 'not stated'}.",
     ]
     if table.citation:
-        lines.append(f"- Citation: {table.citation}.")
+        lines.append(f"- Citation: {table.citation.rstrip('.')}.")
     lines.append(
         "- Missing in all levels: electron–hole interaction (excitons), phonon-assisted "
         "transitions, defects."
