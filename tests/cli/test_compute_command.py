@@ -90,10 +90,10 @@ def test_corrections_are_told_one_by_one(config, tmp_path, monkeypatch):
             report(each)
         return found
 
-    monkeypatch.setattr("opalign.firstprinciples.correction.correct_campaign", correct)
     unknown = compute("correct", tmp_path / "out", "--only", "rocksalt-XyO")
     assert unknown.exit_code == 2
     assert "no job of this campaign is called 'rocksalt-XyO'" in unknown.output
+    monkeypatch.setattr("opalign.firstprinciples.correction.correct_campaign", correct)
     result = compute("correct", tmp_path / "out", "-w", "2", "--retry", "--only", name)
     assert result.exit_code == 0, result.output
     assert "rocksalt-MgO  gap 7.70 eV" in result.output

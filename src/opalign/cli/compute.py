@@ -9,7 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -39,6 +39,9 @@ def require_processes() -> None:
 
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_default=False)]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="ID", help="This material; repeatable.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -112,9 +115,7 @@ def run(
     hours: Annotated[
         float | None, typer.Option("--hours", min=0.0, help="Start no job after this time.")
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="ID", help="This material; repeatable.")
-    ] = None,
+    only: Only = None,
 ) -> None:
     """Compute what is not computed yet; stop with Ctrl-C, go on with the same command."""
     from opalign.firstprinciples.campaign import open_campaign
@@ -131,7 +132,8 @@ def run(
             cure="plan again with other settings, or name the failures to retry with --retry",
         )
     campaign = open_campaign(folder)
-    _check_known(campaign, retry, only or ())
+    _check_reason(retry)
+    campaign.require(only or ())
     messages = message_console()
     if retry is not None:
         count = let_retry(campaign, retry, others)
@@ -168,19 +170,15 @@ def correct(
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again where a correction failed before.")
     ] = False,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="ID", help="This material; repeatable.")
-    ] = None,
+    only: Only = None,
 ) -> None:
     """Move finished spectra to the gaps of a hybrid; stop and go on with the same command.
 
     Each result gets the levels ipa_corrected and rpa_corrected beside its own, which export takes
     along.
     """
-    from opalign.firstprinciples.campaign import open_campaign
     from opalign.firstprinciples.correction import correct_campaign
 
-    _check_known(open_campaign(folder), None, only or ())
     console = output_console()
 
     def told(correction: Correction) -> None:
@@ -312,7 +310,7 @@ def _print_status(campaign: Campaign) -> None:
     console.print(used, markup=False)
 
 
-def _check_known(campaign: Campaign, reason: str | None, only: Any) -> None:
+def _check_reason(reason: str | None) -> None:
     from typing import get_args
 
     from opalign.firstprinciples.engine import FailureReason
@@ -322,10 +320,6 @@ def _check_known(campaign: Campaign, reason: str | None, only: Any) -> None:
         raise ConfigurationError(
             f"nothing fails for the reason {reason!r}", expected=", ".join(known)
         )
-    identifiers = {job.identifier for job in campaign.plan.jobs}
-    for name in only:
-        if name not in identifiers:
-            raise ConfigurationError(f"no job of this campaign is called {name!r}")
 
 
 @contextlib.contextmanager

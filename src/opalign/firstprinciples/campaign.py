@@ -14,6 +14,7 @@ or with other settings, computes only what is not there yet.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ class Campaign:
     def states(self) -> list[JobState]:
         """How each job of the plan stands, in its order."""
         return [read_state(self.job_folder(job)) for job in self.plan.jobs]
+
+    def require(self, identifiers: Iterable[str]) -> None:
+        """Raise ConfigurationError for one that no job has."""
+        known = {job.identifier for job in self.plan.jobs}
+        for name in identifiers:
+            if name not in known:
+                raise ConfigurationError(f"no job of this campaign is called {name!r}")
 
 
 def plan_campaign(config: CampaignConfig, folder: str | Path) -> Campaign:

@@ -208,7 +208,8 @@ def correct_campaign(
     Raises
     ------
     ConfigurationError
-        There is no campaign in the folder, or less than one process is asked for.
+        There is no campaign in the folder, none of its jobs is called so, or less than one process
+        is asked for.
     StorageError
         A process was killed from outside.
     """
@@ -217,6 +218,7 @@ def correct_campaign(
     if processes < 1:
         raise ConfigurationError(f"{processes} processes are none", expected="1 or more")
     campaign = open_campaign(folder)
+    campaign.require(identifiers or ())
     done = [
         job
         for job, state in zip(campaign.plan.jobs, campaign.states(), strict=True)

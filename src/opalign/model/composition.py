@@ -20,7 +20,7 @@ from opalign.model.elements import MAX_ATOMIC_NUMBER
 from opalign.model.pooling import site_mean
 
 #: Standardised over hydrogen to bismuth, beyond which there are few optical crystals.
-_LAST_COMMON = 83
+_COMMON = slice(1, 84)
 #: ħω_p = 37.13 eV · √(electrons per Å³), from ω_p² = ne²/(ε₀m).
 _PLASMA_ENERGY = 37.13
 _DEEPEST_ORBITAL = -20.0
@@ -47,9 +47,8 @@ def element_properties() -> np.ndarray:
     chosen = [number for number, name in enumerate(columns) if name != _IONIC_RADIUS]
     values = raw[:, chosen]
     orbital = np.array([columns[number].startswith("outer_") for number in chosen])
-    common = slice(1, _LAST_COMMON + 1)
-    filled = np.where(orbital, 0.0, np.nanmedian(values[common], axis=0))
-    values = np.where(np.isnan(values), filled, values)
+    values[:, orbital] = np.nan_to_num(values[:, orbital])
+    values = _filled(values)
     values[:, orbital] = np.maximum(values[:, orbital], _DEEPEST_ORBITAL)
     return _standardised(values)
 
@@ -63,8 +62,7 @@ def ion_properties() -> np.ndarray:
     """
     raw, columns = _raw_properties()
     values = raw[:, [columns.index("electronegativity"), columns.index(_IONIC_RADIUS)]]
-    median = np.nanmedian(values[1 : _LAST_COMMON + 1], axis=0)
-    values = _standardised(np.where(np.isnan(values), median, values))
+    values = _standardised(_filled(values))
     kinds = np.zeros((len(values), len(_FAMILIES)))
     for number, family in enumerate(_FAMILIES):
         kinds[list(family), number] = 1.0
@@ -76,14 +74,18 @@ def ion_properties() -> np.ndarray:
 def ionic_volumes() -> np.ndarray:
     """Volume of the sphere of the ionic radius by atomic number, (101,), Å³."""
     raw, columns = _raw_properties()
-    radius = raw[:, columns.index(_IONIC_RADIUS)]
-    radius = np.where(np.isnan(radius), np.nanmedian(radius[1 : _LAST_COMMON + 1]), radius)
+    radius = _filled(raw[:, columns.index(_IONIC_RADIUS)])
     radius[0] = 0.0
     return np.asarray(4.0 / 3.0 * np.pi * radius**3)
 
 
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Put the median of the common elements where nothing is known."""
+    return np.where(np.isnan(values), np.nanmedian(values[_COMMON], axis=0), values)
+
+
 def _standardised(values: np.ndarray) -> np.ndarray:
-    common = values[1 : _LAST_COMMON + 1]
+    common = values[_COMMON]
     values = (values - common.mean(axis=0)) / common.std(axis=0)
     values[0] = 0.0
     values.flags.writeable = False
@@ -100,62 +102,69 @@ def _raw_properties() -> tuple[np.ndarray, tuple[str, ...]]:
     return values, tuple(content["columns"])
 
 
-class CompositionDescriptors(nn.Module):
-    """Mean, least, most and deviation over the sites of eight properties, density, plasma energy.
+class _Descriptors(nn.Module):
+    """Mean, least, most and deviation over the sites of properties, density, and one number more.
 
     All of them are the same for a supercell, and they follow from atomic numbers and volume alone.
+
+    Parameters
+    ----------
+    properties
+        Of each element, (101, p).
+    averaged
+        One more of each element, (101,), whose mean over the sites :meth:`_in_volume` makes the
+        last number of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, properties: np.ndarray, averaged: np.ndarray) -> None:
         super().__init__()
-        raw, columns = _raw_properties()
         real = torch.get_default_dtype()
         self.properties: Tensor
-        self.valence: Tensor
-        self.register_buffer(
-            "properties", torch.tensor(element_properties(), dtype=real), persistent=False
-        )
-        valence = np.nan_to_num(raw[:, columns.index("valence_electrons")])
-        self.register_buffer("valence", torch.tensor(valence, dtype=real), persistent=False)
-        self.size = _STATISTICS * self.properties.shape[1] + 2
+        self.averaged: Tensor
+        self.register_buffer("properties", torch.tensor(properties, dtype=real), persistent=False)
+        self.register_buffer("averaged", torch.tensor(averaged, dtype=real), persistent=False)
+        self.size = _STATISTICS * properties.shape[1] + 2
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Describe the structures of a batch: (B, size), numbers of order one."""
         numbers = batch[keys.ATOMIC_NUMBERS]
         statistics = _statistics(self.properties.index_select(0, numbers), batch)
-        volume = _volume_per_atom(batch).to(statistics.dtype)
-        valence = site_mean(self.valence.index_select(0, numbers), batch)
-        plasma = _PLASMA_ENERGY * (valence / volume).sqrt()
-        # About 20 Å³ an atom and 15 eV, give or take a third.
-        further = torch.stack([(volume / 20.0).log() * 3.0, (plasma - 15.0) / 5.0], dim=1)
-        return torch.cat([statistics, further], dim=1)
+        volume = batch[keys.VOLUME].to(statistics.dtype)
+        volume = volume / batch[keys.NUM_ATOMS].to(statistics.dtype)
+        mean = site_mean(self.averaged.index_select(0, numbers), batch)
+        # About 20 Å³ an atom, give or take a third.
+        further = [(volume / 20.0).log() * 3.0, self._in_volume(mean, volume)]
+        return torch.cat([statistics, torch.stack(further, dim=1)], dim=1)
+
+    def _in_volume(self, mean: Tensor, volume: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
-class IonDescriptors(nn.Module):
-    """The same of :func:`ion_properties`, with density and the share of space that ions fill.
+class CompositionDescriptors(_Descriptors):
+    """Statistics of :func:`element_properties`, density, and the plasma energy."""
+
+    def __init__(self) -> None:
+        raw, columns = _raw_properties()
+        super().__init__(
+            element_properties(), np.nan_to_num(raw[:, columns.index("valence_electrons")])
+        )
+
+    def _in_volume(self, mean: Tensor, volume: Tensor) -> Tensor:
+        # About 15 eV, give or take a third.
+        return (_PLASMA_ENERGY * (mean / volume).sqrt() - 15.0) / 5.0
+
+
+class IonDescriptors(_Descriptors):
+    """Statistics of :func:`ion_properties`, density, and the share of space that ions fill.
 
     Local fields are strong where polarisable and hardly polarisable ions alternate and leave room.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        real = torch.get_default_dtype()
-        self.properties: Tensor
-        self.volumes: Tensor
-        self.register_buffer(
-            "properties", torch.tensor(ion_properties(), dtype=real), persistent=False
-        )
-        self.register_buffer("volumes", torch.tensor(ionic_volumes(), dtype=real), persistent=False)
-        self.size = _STATISTICS * self.properties.shape[1] + 2
+        super().__init__(ion_properties(), ionic_volumes())
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Describe the structures of a batch: (B, size), numbers of order one."""
-        numbers = batch[keys.ATOMIC_NUMBERS]
-        statistics = _statistics(self.properties.index_select(0, numbers), batch)
-        volume = _volume_per_atom(batch).to(statistics.dtype)
-        filled = site_mean(self.volumes.index_select(0, numbers), batch) / volume
-        further = torch.stack([(volume / 20.0).log() * 3.0, (filled - 0.4) * 5.0], dim=1)
-        return torch.cat([statistics, further], dim=1)
+    def _in_volume(self, mean: Tensor, volume: Tensor) -> Tensor:
+        return (mean / volume - 0.4) * 5.0
 
 
 def _statistics(values: Tensor, batch: dict[str, Tensor]) -> Tensor:
@@ -168,7 +177,3 @@ def _statistics(values: Tensor, batch: dict[str, Tensor]) -> Tensor:
     least = empty.scatter_reduce(0, index, values, "amin", include_self=False)
     most = empty.scatter_reduce(0, index, values, "amax", include_self=False)
     return torch.cat([mean, least, most, spread.clamp(min=0.0).sqrt()], dim=1)
-
-
-def _volume_per_atom(batch: dict[str, Tensor]) -> Tensor:
-    return batch[keys.VOLUME] / batch[keys.NUM_ATOMS].to(batch[keys.VOLUME].dtype)
