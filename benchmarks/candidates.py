@@ -24,8 +24,10 @@ from opalign.training.config import TrainingConfig
 from opalign.training.config_file import read_config
 from opalign.training.spectra import SpectraSet
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "training"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples" / "training"
 HEAD = "model.head."
+OWN = f"data.training_tables={ROOT / 'datasets' / 'prototypes' / 'prototypes.parquet'}"
 PLAIN = (f"{HEAD}components=0", f"{HEAD}composition=none", "augmentation=null")
 CANDIDATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "OPTIMATE": ("optimate.yaml", ()),
@@ -35,6 +37,12 @@ CANDIDATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "OPTIMATE, both, dropout 0.2": (
         "optimate.yaml",
         (f"{HEAD}components=12", f"{HEAD}composition=all", f"{HEAD}dropout=0.2"),
+    ),
+    "OPTIMATE, 12 components, own set": ("optimate.yaml", (f"{HEAD}components=12", OWN)),
+    "OPTIMATE, 20 components, own set": ("optimate.yaml", (f"{HEAD}components=20", OWN)),
+    "OPTIMATE, both, dropout 0.2, own set": (
+        "optimate.yaml",
+        (f"{HEAD}components=12", f"{HEAD}composition=all", f"{HEAD}dropout=0.2", OWN),
     ),
     "ALIGNN": ("alignn.yaml", ()),
     "ALIGNN, both": ("alignn.yaml", (f"{HEAD}components=12", f"{HEAD}composition=all")),
