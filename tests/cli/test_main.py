@@ -160,3 +160,18 @@ def test_a_warning_comes_without_its_source():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "Warning: the [cell] is odd\n"
+
+
+def test_the_package_is_the_command_too():
+    result = subprocess.run(
+        [sys.executable, "-m", "opalign", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"opalign {opalign.__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "opalign", "predict", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

@@ -65,6 +65,8 @@ def clean_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         message_console().print("Interrupted. Files that were finished are whole and kept.")
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        raise  # Who read our output has seen enough, as `head` has: typer ends quietly.
     except OSError as error:
         # What no part of Opalign could say better: a name too long, a missing right, a full disk.
         _fail(

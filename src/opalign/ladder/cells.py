@@ -56,15 +56,14 @@ def error_by_cell(frame: pd.DataFrame) -> pd.DataFrame:
 def _markdown(found: Comparison, by_cell: pd.DataFrame) -> str:
     data, config = found.data, found.data.config
     many = len(config.seeds) > 1
-    seeds = f"{len(config.seeds)} seeds" if many else "one seed"
     spread = ", in brackets the least and the greatest of the seeds" if many else ""
     lines = [
         f"# {config.costly} from small cells alone",
         "",
         f"Costly spectra of the training materials with at most so many atoms in the primitive "
-        f"cell; {config.folds} folds by reduced formula, {seeds}. Medians of Im ε̄ of "
-        f"{config.costly} over all {len(data.ids)} test materials{spread}; then SC by the size of "
-        "the tested cell.",
+        f"cell; {config.folds} folds by reduced formula, {config.counted_seeds}. Medians of Im ε̄ "
+        f"of {config.costly} over all {len(data.ids)} test materials{spread}; then SC by the size "
+        "of the tested cell.",
         "",
     ]
     head = ("strategy", "atoms in training cells", "costly spectra", "SC", "MAE")

@@ -195,3 +195,8 @@ class LadderConfig(_Configuration):
             if isinstance(strategy, DirectConfig) and strategy.tuning and strategy.tuning.encoders:
                 raise ValueError(f"strategy {name}: other encoders have learned no scalars")
         return self
+
+    @property
+    def counted_seeds(self) -> str:
+        """How many seeds, in words for headings and captions."""
+        return "one seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"

@@ -144,7 +144,7 @@ def _markdown(found: Comparison) -> str:
         f"# From {config.cheap} to {config.costly}: error against the number of costly spectra",
         "",
         f"{len(data.ids)} materials, {config.folds} folds by reduced formula, "
-        f"{len(config.seeds)} seeds (of the start, the order and the choice of the costly "
+        f"{config.counted_seeds} (of the start, the order and the choice of the costly "
         "spectra). Every material is predicted by networks that have seen neither it nor another "
         f"of its formula at any level. Medians over the materials of Im ε̄ of {config.costly}: mean "
         "over the seeds, in brackets the least and the greatest of them. Onset R²: 95 % bootstrap "

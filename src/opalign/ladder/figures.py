@@ -52,7 +52,7 @@ def draw_curve(path: Path, data: LadderData, summary: pd.DataFrame) -> Path:
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     figure.suptitle(
         f"From {data.config.cheap} to {data.config.costly}: {len(data.ids)} materials, "
-        f"{data.config.folds} folds, {len(data.config.seeds)} seeds",
+        f"{data.config.folds} folds, {data.config.counted_seeds}",
         fontsize=11,
     )
     return save_figure(figure, path)

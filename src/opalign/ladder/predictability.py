@@ -172,8 +172,8 @@ def _markdown(data: LadderData, summary: pd.DataFrame, names: tuple[str, str], s
     lines = [
         "# What is hard to learn, across levels",
         "",
-        f"{len(data.ids)} materials out of fold, {subset}, SC averaged over {len(config.seeds)} "
-        "seeds. 95 % bootstrap intervals over formulas.",
+        f"{len(data.ids)} materials out of fold, {subset}, SC averaged over "
+        f"{config.counted_seeds}. 95 % bootstrap intervals over formulas.",
         "",
     ]
     for broadening, part in summary.groupby("broadening", sort=False):

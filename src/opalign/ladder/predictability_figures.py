@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from opalign.ladder.data import LadderData
 from opalign.ladder.figures import BASELINE_COLOR, COLORS, save_figure
+from opalign.ladder.labels import label_points
 from opalign.spectrum.broadening import Broadening
 from opalign.training.spectra import SpectraSet
 
@@ -41,11 +42,6 @@ def draw_correlations(
             f"({found['spearman_low']:.2f} – {found['spearman_high']:.2f})",
             fontsize=10,
         )
-        for row in np.argsort(frame[y].to_numpy())[:3]:
-            axis.annotate(
-                frame["formula"].iloc[row], (frame[x].iloc[row], frame[y].iloc[row]), fontsize=7,
-                textcoords="offset points", xytext=(4, 3),
-            )  # fmt: skip
         low_x, low_y = frame[x].min() - 0.05, frame[y].min() - 0.05
         axis.set(xlim=(low_x, 1.0), ylim=(low_y, 1.0))
         axis.set_xlabel(labels[x], fontsize=9)
@@ -53,6 +49,9 @@ def draw_correlations(
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{len(frame)} materials, {broadening}", fontsize=11)
+    for axis, (y, x) in zip(figure.axes, pairs, strict=True):
+        rows = np.argsort(frame[y].to_numpy())[:3]
+        label_points(axis, frame[x], frame[y], list(frame["formula"]), rows)
     return save_figure(figure, path)
 
 

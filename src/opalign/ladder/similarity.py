@@ -175,7 +175,7 @@ def _markdown(
         "",
         f"SC of the {config.cheap} spectrum to the {config.costly} one, which is the reference "
         f"({config.broadening}): 1 where the costly level changes nothing. {m['materials']} "
-        f"materials, {config.folds} folds by reduced formula, mean of {len(config.seeds)} seeds.",
+        f"materials, {config.folds} folds by reduced formula, mean of {config.counted_seeds}.",
         "",
         "| prediction | mean absolute error | median absolute error |",
         "|---|---|---|",

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from opalign.ladder.data import LadderData
 from opalign.ladder.figures import COLORS, save_figure
+from opalign.ladder.labels import label_points
 
 NAMED = 8
 
@@ -27,11 +28,6 @@ def draw_similarity(
     parity.plot([low, 1], [low, 1], color="0.6", lw=1, zorder=1)
     parity.vlines(truth, seeds.min(axis=1), seeds.max(axis=1), color=COLORS[0], alpha=0.3, lw=1)
     parity.scatter(truth, predicted, s=20, color=COLORS[0], edgecolor="white", lw=0.4, zorder=3)
-    for row in np.argsort(-np.abs(truth - predicted))[:4]:
-        parity.annotate(
-            frame["formula"].iloc[row], (truth[row], predicted[row]), fontsize=7,
-            textcoords="offset points", xytext=(4, 3),
-        )  # fmt: skip
     levels = f"SC[{data.config.cheap}; {data.config.costly}]"
     parity.set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal")
     parity.set_xlabel(levels, fontsize=9)
@@ -45,15 +41,13 @@ def draw_similarity(
         frame["map_x"], frame["map_y"], c=truth, cmap="viridis", s=28, edgecolor="white", lw=0.4
     )
     figure.colorbar(points, ax=plane, label=levels, shrink=0.85)
-    for row in np.argsort(truth)[:NAMED]:
-        plane.annotate(
-            frame["formula"].iloc[row], (frame["map_x"].iloc[row], frame["map_y"].iloc[row]),
-            fontsize=7, textcoords="offset points", xytext=(4, 3),
-        )  # fmt: skip
     plane.set_xticks([])
     plane.set_yticks([])
     plane.set_title(f"{kind} of the pooled features; named: the {NAMED} lowest", fontsize=10)
     for axis in (parity, plane):
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
+    formulas = list(frame["formula"])
+    label_points(parity, truth, predicted, formulas, np.argsort(-np.abs(truth - predicted))[:4])
+    label_points(plane, frame["map_x"], frame["map_y"], formulas, np.argsort(truth)[:NAMED])
     return save_figure(figure, path)

@@ -1,0 +1,80 @@
+"""Names beside points of a figure, put where they cover neither each other nor many points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox, BboxBase
+from numpy.typing import ArrayLike
+
+SIZE = 7
+#: Offsets in points, and how the text is aligned there; the first that is free is taken.
+PLACES = tuple(
+    (x * reach, y * reach, {1: "left", -1: "right", 0: "center"}[x])
+    for reach in (4.0, 9.0, 15.0)
+    for x, y in ((1, 1), (1, -2), (-1, 1), (-1, -2), (0, 2), (0, -3))
+)
+
+
+def label_points(
+    axis: Axes, x: ArrayLike, y: ArrayLike, names: Sequence[str], rows: Iterable[int]
+) -> list[Annotation]:
+    """Name some points of a scatter plot.
+
+    Parameters
+    ----------
+    x, y
+        All points drawn, (n,), in the data's coordinates; the axes must have their final limits.
+    names
+        (n,); only those of ``rows`` are written, the first of them at the best places.
+
+    Returns
+    -------
+    The labels, in the order of ``rows``.
+    """
+    figure = axis.figure
+    assert isinstance(figure, Figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    points = axis.transData.transform(np.stack([np.asarray(x), np.asarray(y)], axis=1))
+    taken: list[Bbox] = []
+    labels = []
+    for row in rows:
+        label = axis.annotate(
+            names[row], (np.asarray(x)[row], np.asarray(y)[row]), fontsize=SIZE,
+            xytext=(0, 0), textcoords="offset points",
+        )  # fmt: skip
+        best, fewest = PLACES[0], np.inf
+        for place in PLACES:
+            _move(label, place)
+            box = label.get_window_extent(renderer).expanded(1.02, 1.05)
+            # A name on a name cannot be read; one on a point can, but hides it.
+            covered = 100 * sum(box.overlaps(other) for other in taken)
+            covered += int(np.sum([box.contains(*point) for point in points]))
+            covered += 100 * (not _inside(axis.figure.bbox, box))
+            if covered < fewest:
+                best, fewest = place, covered
+            if not covered:
+                break
+        _move(label, best)
+        taken.append(label.get_window_extent(renderer).expanded(1.02, 1.05))
+        labels.append(label)
+    return labels
+
+
+def _move(label: Annotation, place: tuple[float, float, str]) -> None:
+    label.set_position(place[:2])
+    label.set_horizontalalignment(place[2])  # type: ignore[arg-type]
+
+
+def _inside(outer: BboxBase, inner: BboxBase) -> bool:
+    return bool(
+        outer.x0 <= inner.x0 and inner.x1 <= outer.x1 and outer.y0 <= inner.y0
+        and inner.y1 <= outer.y1
+    )  # fmt: skip
