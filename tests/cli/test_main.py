@@ -1,6 +1,7 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -170,7 +171,8 @@ def test_the_package_is_the_command_too():
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "opalign", "predict", "--help"]
+    table = Path(__file__).parents[2] / "datasets" / "prototypes" / "prototypes.parquet"
+    command = [sys.executable, "-m", "opalign", "dataset", "info", table]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
