@@ -115,3 +115,15 @@ def test_what_has_no_cost_is_passed_over():
 def test_too_little_for_a_fit(atoms, seconds):
     with pytest.raises(ConfigurationError, match="cannot be fitted"):
         fit_cost(atoms, seconds)
+
+
+def test_structures_from_elsewhere_are_of_the_type_they_are_named_after(
+    campaign, tmp_path, monkeypatch
+):
+    export_campaign(campaign, tmp_path / "t.parquet")
+    table = SpectraTable.open(tmp_path / "t.parquet")
+    names = ["cscl-MgO", "rocksalt-MgO", "MgO", "cscl-other"]
+    monkeypatch.setattr(SpectraTable, "ids", names)
+    text = write_card(table, tmp_path / "card").read_text(encoding="utf-8")
+    assert "| Caesium chloride, CsCl | 2 |" in text
+    assert "| space group 221 | 2 |" in text

@@ -21,6 +21,7 @@ from opalign.firstprinciples.campaign_cost import CostFit, fit_cost
 from opalign.firstprinciples.campaign_status import CampaignStatus, campaign_status
 from opalign.firstprinciples.card_figures import draw_cost, draw_distributions
 from opalign.firstprinciples.known import failures_of, write_failures
+from opalign.firstprinciples.structure_types import structure_types
 
 CARD_FILE = "README.md"
 FAILURES_FILE = "failures.json"
@@ -138,7 +139,12 @@ def _type_of(table: SpectraTable, row: int) -> str:
     told = _provenance(table, row)
     if told.get("structure_source") == "prototype generator":
         return str(told.get("notes", "")).partition(";")[0]
-    return f"space group {table.scalar('spacegroup_number')[row]:.0f}"
+    spacegroup = int(table.scalar("spacegroup_number")[row])
+    # Structures from elsewhere that are named as the generator names its own.
+    kind = structure_types().get(table.ids[row].partition("-")[0])
+    if kind is not None and kind.spacegroup == spacegroup:
+        return kind.title
+    return f"space group {spacegroup}"
 
 
 def _provenance(table: SpectraTable, row: int) -> dict[str, Any]:
