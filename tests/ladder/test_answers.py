@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 
 def test_cells(small, folder, silent):
-    found = cells(small(strategies=TWO, steps=5), folder, processes=1, console=silent)
+    found = cells(small(strategies=TWO, steps=8), folder, processes=1, console=silent)
     assert all(path.is_file() for path in found.files)
     labels = found.summary.groupby("subset")["costly_labels"].agg(["min", "max"])
     # The only cell of four atoms is in the training part of one fold of the two.
@@ -43,7 +43,7 @@ def test_cells(small, folder, silent):
 
 
 def test_similarity_and_its_checkpoint(small, folder, silent, levels_path):
-    config = small(strategies=TWO, steps=5, seeds=[0, 1])
+    config = small(strategies=TWO, steps=8, seeds=[0, 1])
 
     def describe(table):
         kinds = ["double" if "double" in m else "single" for m in table.ids]
@@ -83,7 +83,7 @@ def test_predictability_uses_what_is_there(small, folder, silent, monkeypatch):
     few = functools.partial(bootstrap, replicates=40)
     monkeypatch.setattr("opalign.ladder.predictability.bootstrap", few)
     found = predictability(
-        small(strategies=TWO, steps=5, seeds=[0, 1]), folder, processes=1, console=silent
+        small(strategies=TWO, steps=8, seeds=[0, 1]), folder, processes=1, console=silent
     )
     assert all(path.is_file() for path in found.files)
     frame = found.per_material
@@ -101,5 +101,5 @@ def test_predictability_uses_what_is_there(small, folder, silent, monkeypatch):
 
     monkeypatch.setattr(workers, "run_job", lambda *a: pytest.fail("trained again"))
     predictability(
-        small(strategies=TWO, steps=5, seeds=[0, 1]), folder, processes=1, console=silent
+        small(strategies=TWO, steps=8, seeds=[0, 1]), folder, processes=1, console=silent
     )
