@@ -71,7 +71,7 @@ class TransferConfig(_Strategy):
     """
 
     kind: Literal["transfer"] = "transfer"
-    cheap_share: float = Field(0.75, gt=0.0, lt=1.0, description="of the steps, for the cheap level")
+    cheap_share: float = Field(0.75, gt=0.0, lt=1.0, description="of steps, for the cheap level")
     learning_rate_factor: PositiveFloat = Field(0.1, description="on the costly level")
     frozen_layers: NonNegativeInt = 0
     layer_decay: float = Field(1.0, gt=0.0, le=1.0)
