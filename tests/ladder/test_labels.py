@@ -26,7 +26,7 @@ def test_names_of_neighbours_do_not_lie_on_each_other():
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes(figure, labels), 2))
 
 
-def test_a_name_at_the_edge_stays_in_the_figure():
+def test_a_name_at_the_edge_stays_within_the_axes():
     figure = Figure(figsize=(3, 3))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, 1), ylim=(0, 1))

@@ -24,7 +24,7 @@ PLACES = tuple(
 def label_points(
     axis: Axes, x: ArrayLike, y: ArrayLike, names: Sequence[str], rows: Iterable[int]
 ) -> list[Annotation]:
-    """Name some points of a scatter plot.
+    """Name some points of a scatter plot, as the last thing: axes keep their places from here on.
 
     Parameters
     ----------
@@ -41,6 +41,7 @@ def label_points(
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    figure.set_layout_engine("none")  # Axes stay where the labels have been fitted to them.
     renderer = canvas.get_renderer()
     points = axis.transData.transform(np.stack([np.asarray(x), np.asarray(y)], axis=1))
     taken: list[Bbox] = []
@@ -57,7 +58,7 @@ def label_points(
             # A name on a name cannot be read; one on a point can, but hides it.
             covered = 100 * sum(box.overlaps(other) for other in taken)
             covered += int(np.sum([box.contains(*point) for point in points]))
-            covered += 100 * (not _inside(axis.figure.bbox, box))
+            covered += 100 * (not _inside(axis.bbox, box))
             if covered < fewest:
                 best, fewest = place, covered
             if not covered:
