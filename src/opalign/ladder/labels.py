@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,8 +38,7 @@ def label_points(
     -------
     The labels, in the order of ``rows``.
     """
-    figure = axis.figure
-    assert isinstance(figure, Figure)
+    figure = cast(Figure, axis.get_figure(root=True))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     figure.set_layout_engine("none")  # Axes stay where the labels have been fitted to them.
