@@ -15,6 +15,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 WHEEL := $(BIN)/python -m pip wheel --quiet --no-deps --disable-pip-version-check -c constraints.txt
 
+# What is first imported is compiled and kept, in an environment of our own also where the shell forbids it: every
+# process that a test starts would compile its libraries anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Few small matrices: more threads than this cost more than they bring.
 export OMP_NUM_THREADS ?= 2
 
