@@ -40,7 +40,7 @@ test: ## check style, types and floors, then run the tests that do not take long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal -m "not long" $(PYTEST_ARGS)
 
 test-all: ## the same with all tests: what to run before a change is handed in
-	@$(MAKE) --no-print-directory test PYTEST_ARGS='-m ""'
+	@$(MAKE) --no-print-directory test PYTEST_ARGS='-m "" $(PYTEST_ARGS)'
 
 collect: $(VENV)/.tried-dft
 	@$(BIN)/python -m pytest --collect-only -qq >/dev/null || true

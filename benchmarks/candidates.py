@@ -39,7 +39,6 @@ CANDIDATES: dict[str, tuple[str, tuple[str, ...]]] = {
         (f"{HEAD}components=12", f"{HEAD}composition=all", f"{HEAD}dropout=0.2"),
     ),
     "OPTIMATE, 12 components, own set": ("optimate.yaml", (f"{HEAD}components=12", OWN)),
-    "OPTIMATE, 20 components, own set": ("optimate.yaml", (f"{HEAD}components=20", OWN)),
     "OPTIMATE, both, dropout 0.2, own set": (
         "optimate.yaml",
         (f"{HEAD}components=12", f"{HEAD}composition=all", f"{HEAD}dropout=0.2", OWN),

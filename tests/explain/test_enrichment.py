@@ -124,6 +124,7 @@ def test_small_groups_and_constant_properties_are_not_tested():
     assert enrichments(LABELS, FORMULAS, [Property("n", "t", np.ones(40), False)]).empty
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_groups_of_chance_are_rarely_called_significant():
     # At level 0.05 a family of tests errs in at most one of twenty permutations; seven or more of

@@ -85,6 +85,7 @@ def test_the_figure_shows_both_levels_and_no_line_across_a_jump(tmp_path):
     assert plot_band_structure(example(), window=(-2, 3)).axes[0].get_ylim() == (-2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.usefixtures("groups_checked_once")
 def test_bands_of_magnesia(tmp_path, monkeypatch):

@@ -190,6 +190,7 @@ def test_duplicates_are_one_crystal_in_another_cell():
     assert found.rejections[0].reason == "same crystal as first"
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_published_structures_pass_through_the_funnel():
     data = os.environ.get("OPALIGN_DATA")

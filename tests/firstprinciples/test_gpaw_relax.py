@@ -33,6 +33,7 @@ def energy(edge):
     return atoms.get_potential_energy()
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.usefixtures("groups_checked_once")
 def test_a_relaxation_goes_on_and_ends_where_the_energy_is_lowest(tmp_path, monkeypatch):

@@ -146,6 +146,7 @@ def test_bonds_come_before_the_shape_of_polyhedra():
     assert estimate_geometry(each.kind, dict(each.ions)).misfit < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_every_known_compound_has_its_symmetry_and_bonds_within_eight_per_cent(known):
     assert len(known) > 350

@@ -132,6 +132,7 @@ def test_a_failure_names_the_training(small, tmp_path, silent):
         climb(data, tmp_path / "climb", ["size-1"], list(FEW), processes=1, console=silent)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_processes_give_what_one_gives_and_outlive_a_kill(small, tmp_path, silent):
     config = small(strategies=FEW, steps=6, seeds=[0, 1])

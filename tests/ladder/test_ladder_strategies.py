@@ -192,6 +192,7 @@ def test_weights_that_do_not_fit_stay_random(data):
     torch.testing.assert_close(both.encoder.state_dict(), one.encoder.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_transfer_beats_direct_learning_where_levels_are_alike(small, near_levels, tmp_path):
     """A costly level that is the cheap one, moved a little, and two materials that have it."""

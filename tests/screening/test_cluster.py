@@ -50,6 +50,7 @@ def rows_of(folder):
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
 def test_two_actors_one_of_which_is_killed(tiny_model, write_rows, crystal_rows, tmp_path):

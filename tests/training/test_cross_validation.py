@@ -115,6 +115,7 @@ def test_different_tables_or_grids_are_not_compared(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_runs_in_processes(tiny, tmp_path, silent):
     """One whole run and one that fails, side by side."""

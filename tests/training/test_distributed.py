@@ -112,6 +112,7 @@ def test_two_processes_train_what_one_does(spectra_path, scalars_path, tmp_path,
     assert_same_training(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_two_processes_go_on_where_one_was_stopped(
     spectra_path,

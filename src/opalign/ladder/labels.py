@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox, BboxBase
+from matplotlib.transforms import BboxBase
 from numpy.typing import ArrayLike
 
 SIZE = 7
@@ -44,27 +44,26 @@ def label_points(
     figure.set_layout_engine("none")  # Axes stay where the labels have been fitted to them.
     renderer = canvas.get_renderer()
     points = axis.transData.transform(np.stack([np.asarray(x), np.asarray(y)], axis=1))
-    taken: list[Bbox] = []
-    labels = []
+    taken: list[BboxBase] = []
+    labels: list[Annotation] = []
+
+    def extent(label: Annotation) -> BboxBase:
+        return label.get_window_extent(renderer).expanded(1.02, 1.05)
+
+    def covered(label: Annotation, place: tuple[float, float, str]) -> int:
+        """How bad the place is: a name on a name cannot be read, one on a point hides it."""
+        _move(label, place)
+        box = extent(label)
+        outside = not all(axis.bbox.contains(*corner) for corner in (box.min, box.max))
+        return 100 * (box.count_overlaps(taken) + outside) + box.count_contains(points)
+
     for row in rows:
         label = axis.annotate(
             names[row], (np.asarray(x)[row], np.asarray(y)[row]), fontsize=SIZE,
             xytext=(0, 0), textcoords="offset points",
         )  # fmt: skip
-        best, fewest = PLACES[0], np.inf
-        for place in PLACES:
-            _move(label, place)
-            box = label.get_window_extent(renderer).expanded(1.02, 1.05)
-            # A name on a name cannot be read; one on a point can, but hides it.
-            covered = 100 * sum(box.overlaps(other) for other in taken)
-            covered += int(np.sum([box.contains(*point) for point in points]))
-            covered += 100 * (not _inside(axis.bbox, box))
-            if covered < fewest:
-                best, fewest = place, covered
-            if not covered:
-                break
-        _move(label, best)
-        taken.append(label.get_window_extent(renderer).expanded(1.02, 1.05))
+        _move(label, min(PLACES, key=lambda place: covered(label, place)))
+        taken.append(extent(label))
         labels.append(label)
     return labels
 
@@ -72,10 +71,3 @@ def label_points(
 def _move(label: Annotation, place: tuple[float, float, str]) -> None:
     label.set_position(place[:2])
     label.set_horizontalalignment(place[2])  # type: ignore[arg-type]
-
-
-def _inside(outer: BboxBase, inner: BboxBase) -> bool:
-    return bool(
-        outer.x0 <= inner.x0 and inner.x1 <= outer.x1 and outer.y0 <= inner.y0
-        and inner.y1 <= outer.y1
-    )  # fmt: skip

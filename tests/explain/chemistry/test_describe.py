@@ -93,6 +93,7 @@ def test_the_key_knows_the_structure_and_nothing_else():
     assert structure_key(first) != structure_key(rock_salt("Ca", "O", 4.21))
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_processes_change_nothing(tmp_path):
     # As few as two processes are started for.
