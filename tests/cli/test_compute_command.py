@@ -122,6 +122,26 @@ def test_failures_are_shown_and_retried(tmp_path):
     assert "3 jobs: 3 done" in retried.output
 
 
+def test_one_failure_alone_is_retried(tmp_path):
+    config = written(tmp_path / "c.yaml", settings={"troubles": ["metal"]})
+    out = tmp_path / "campaign"
+    compute("plan", config, "-o", out)
+    compute("run", out)
+    name = json.loads((out / "plan.json").read_text())["jobs"][1]["identifier"]
+    retried = compute(
+        *("run", out, "--retry", "metal", "--only", name, "--set", "settings.troubles=[none]")
+    )
+    assert retried.exit_code == 0, retried.output
+    assert "1 failed jobs wait again" in retried.output
+    assert "3 jobs: 1 done, 2 failed, 0 running, 0 waiting" in retried.output
+    troubles = {
+        job["identifier"]: job["settings"]["troubles"]
+        for job in json.loads((out / "plan.json").read_text())["jobs"]
+    }
+    assert troubles.pop(name) == ["none"]
+    assert set(map(tuple, troubles.values())) == {("metal",)}
+
+
 def test_time_over_leaves_jobs_waiting(config, tmp_path):
     compute("plan", config, "-o", tmp_path / "out")
     run = compute("run", tmp_path / "out", "--hours", "0")

@@ -134,9 +134,9 @@ def run(
     campaign = open_campaign(folder)
     _check_reason(retry)
     campaign.require(only or ())
-    messages = message_console()
+    messages, chosen = message_console(), frozenset(only) if only else None
     if retry is not None:
-        count = let_retry(campaign, retry, others)
+        count = let_retry(campaign, retry, others, identifiers=chosen)
         messages.print(f"{count} failed jobs wait again", markup=False)
         campaign = open_campaign(folder)
     try:
@@ -146,7 +146,7 @@ def run(
                 workers=workers,
                 limits=limits,
                 hours=hours,
-                identifiers=frozenset(only) if only else None,
+                identifiers=chosen,
                 report=report,
                 message=lambda text: messages.print(text, markup=False),
             )

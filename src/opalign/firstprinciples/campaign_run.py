@@ -29,7 +29,13 @@ from opalign.firstprinciples.pool import Report, run_pool
 WORKERS_LOG = "workers.log"
 
 
-def retry(campaign: Campaign, reason: FailureReason | str, overrides: Sequence[str] = ()) -> int:
+def retry(
+    campaign: Campaign,
+    reason: FailureReason | str,
+    overrides: Sequence[str] = (),
+    *,
+    identifiers: Collection[str] | None = None,
+) -> int:
     """Let the jobs that failed for ``reason`` wait again, with other settings or limits.
 
     Parameters
@@ -40,6 +46,8 @@ def retry(campaign: Campaign, reason: FailureReason | str, overrides: Sequence[s
         ``settings.KEY=VALUE``: other settings of the engine for these jobs, which thereby become
         jobs of their own (the old ones keep their record). Without, the same jobs go on from
         where they stopped.
+    identifiers
+        These materials alone.
 
     Returns
     -------
@@ -73,6 +81,8 @@ def retry(campaign: Campaign, reason: FailureReason | str, overrides: Sequence[s
         require_free(free, campaign.folder)
         for place, (job, state) in enumerate(zip(jobs, campaign.states(), strict=True)):
             if state.status != "failed" or reason not in ("all", state.reason):
+                continue
+            if identifiers is not None and job.identifier not in identifiers:
                 continue
             count += 1
             if differing:
