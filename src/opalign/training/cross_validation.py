@@ -18,6 +18,7 @@ from opalign.errors import ConfigurationError
 from opalign.files import sha256, write_text
 from opalign.spectrum.broadening import Broadening
 from opalign.spectrum.grid import EnergyGrid
+from opalign.training.absent import without_absent_terms
 from opalign.training.baselines import as_level, baselines, composition_features
 from opalign.training.calibration_report import CalibrationReport, write_calibration
 from opalign.training.conclusion import RESULT_FILE
@@ -101,7 +102,10 @@ def cross_validate(
         Someone stopped it; the same call goes on from there.
     """
     out, console = Path(out), console or Console()
-    methods = {name: _with_table(config, table) for name, config in configs.items()}
+    methods = {
+        name: without_absent_terms(_with_table(config, table), console)
+        for name, config in configs.items()
+    }
     configs, ensembles = expand(methods, members)
     tables = open_tables(_common_tables(configs))
     ids = [material_id for t in tables for material_id in t.ids]

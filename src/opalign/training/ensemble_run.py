@@ -15,6 +15,7 @@ from opalign.files import write_text
 from opalign.model.calibration import Calibration, read_calibration
 from opalign.model.checkpoint import load_checkpoint
 from opalign.model.ensemble import EnsembleModel, members_of
+from opalign.training.absent import without_absent_terms
 from opalign.training.conclusion import RESULT_FILE, RunResult, conclude
 from opalign.training.config import CrossValidatedConfig, TrainingConfig
 from opalign.training.config_file import write_config
@@ -65,6 +66,7 @@ def train_ensemble(
         Someone stopped it; resuming goes on from there.
     """
     out, console = Path(out), console or Console()
+    config = None if config is None else without_absent_terms(config, console)
     begun = (out / CONFIG_FILE).is_file()
     if begun and not (out / ENSEMBLE_FILE).is_file():
         raise ConfigurationError(

@@ -19,6 +19,7 @@ from opalign.files import atomic_path
 from opalign.model.config import ModelConfig
 from opalign.model.network import SpectrumModel
 from opalign.training import distributed
+from opalign.training.absent import without_absent_terms
 from opalign.training.components import fit_components
 from opalign.training.conclusion import RESULT_FILE, RunResult, conclude
 from opalign.training.config import PretrainingConfig, TrainingConfig
@@ -70,6 +71,7 @@ def train(
     out = Path(out)
     first = distributed.is_first()
     console = console or Console(quiet=not first)
+    config = None if config is None else without_absent_terms(config, console)
     begun = (out / CONFIG_FILE).is_file() or not first
     with distributed.in_turn():
         # The others find the run that the first has just begun.
