@@ -1,10 +1,16 @@
+import errno
 import json
 
 import pytest
 
-from opalign.errors import MissingExtraError
+from opalign.errors import MissingExtraError, StorageError
 from opalign.firstprinciples.campaign_run import run_campaign
-from opalign.firstprinciples.flow import campaign_flows, check_material, material_flow
+from opalign.firstprinciples.flow import (
+    campaign_flows,
+    check_material,
+    compute_material,
+    material_flow,
+)
 
 from .conftest import planned
 
@@ -73,6 +79,20 @@ def test_a_failure_is_an_outcome_and_not_repeated(tmp_path, store):
     assert (output["status"], output["reason"]) == ("failed", "metal")
     assert "quality_flags" not in output
     assert campaign_flows(campaign) == []
+
+
+def test_a_node_without_locks_is_no_failure_of_the_material(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    campaign = planned(tmp_path, count=1)
+    job = campaign.plan.jobs[0]
+    monkeypatch.setattr("opalign.firstprinciples.job_state.fcntl.flock", flock)
+    with pytest.raises(StorageError, match="No locks available"):
+        compute_material(
+            str(campaign.job_folder(job)), json.dumps(job.to_dict()), time_seconds=9, memory_gb=1
+        )
+    assert campaign.states()[0].status == "waiting"
 
 
 def test_a_flow_of_what_is_done_computes_nothing(tmp_path, store):

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from opalign.errors import StorageError
 from opalign.files import write_text
 from opalign.firstprinciples.engine import (
     ARRAYS_FILE,
@@ -148,12 +149,25 @@ def job_lock(path: Path) -> Iterator[bool]:
 
     The system lets go of it when the process ends, however it ends; processes forked meanwhile
     hold it too.
+
+    Raises
+    ------
+    StorageError
+        There are no locks on this file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            raise StorageError(
+                f"cannot be locked: {error}",
+                where=str(path),
+                expected="a file system with flock",
+                cure="use another file system, or have this one mounted with locks "
+                "(Lustre: flock; NFS: version 4 without nolock)",
+            ) from error
         yield True
