@@ -1,3 +1,4 @@
+import errno
 import itertools
 import json
 import os
@@ -84,13 +85,16 @@ def test_a_campaign_runs_once(tmp_path):
 
 
 def test_the_queue_is_in_the_order_asked_for(tmp_path):
-    for order, expected in (("cheapest", [0, 1, 2]), ("dearest", [2, 1, 0]), ("plan", [0, 1, 2])):
+    for order, expected in (("cheapest", [0, 1, 2]), ("dearest", [2, 1, 0]), ("plan", [1, 2, 0])):
         folder = tmp_path / order
         folder.mkdir()
         journal = folder / "journal"
         campaign = planned(folder, count=3, workers=1, journal=str(journal))
+        # The plan lists them neither from the cheapest nor from the dearest on.
+        first, second, third = campaign.plan.jobs
+        plan = replace(campaign.plan, jobs=(second, third, first))
         config = campaign.config.model_copy(update={"order": order})
-        run_campaign(replace(campaign, config=config))
+        run_campaign(replace(campaign, config=config, plan=plan))
         assert list(journal_of(journal, "start")) == expected, order
 
 
@@ -212,6 +216,22 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
         assert free
         with pytest.raises(StorageError, match="another run"):
             run_campaign(campaign)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.EWOULDBLOCK, "another run is at work"), (errno.ENOLCK, "cannot be locked.*flock")],
+)
+def test_no_locks_on_a_file_system_are_told_from_a_lock_that_is_held(
+    tmp_path, monkeypatch, number, words
+):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    campaign = planned(tmp_path, count=1)
+    monkeypatch.setattr("opalign.firstprinciples.job_state.fcntl.flock", flock)
+    with pytest.raises(StorageError, match=f"(?s){words}"):
+        run_campaign(campaign)
 
 
 def test_failures_are_retried_by_reason(tmp_path):
