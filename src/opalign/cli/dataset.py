@@ -30,6 +30,7 @@ class SourceFormat(StrEnum):
     optimate = "optimate"
     optimetal = "optimetal"
     oxi_diel_db = "oxi_diel_db"
+    outputs = "outputs"
 
 
 class TargetQuantity(StrEnum):
@@ -71,7 +72,8 @@ def import_table(
     level: Annotated[
         str | None,
         typer.Option(
-            help="alignn: level of theory, or name of the scalar; optimate: ipa, rpa or ipa,rpa."
+            help="alignn: level of theory, or name of the scalar; optimate: ipa, rpa or ipa,rpa; "
+            "outputs: levels to take."
         ),
     ] = None,
     grid: GridOption = None,
@@ -80,13 +82,15 @@ def import_table(
         float | None, typer.Option(help="alignn: floor of log₁₀(α/cm⁻¹) in the source.")
     ] = None,
     unit: Annotated[str, typer.Option(help="alignn: unit of the scalar.")] = "",
-    licence: Annotated[str, typer.Option(help="alignn: licence of the data.")] = "",
-    citation: Annotated[str, typer.Option(help="alignn: what to cite.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the data.")] = "",
+    citation: Annotated[str, typer.Option(help="What to cite.")] = "",
     structure_format: Annotated[
         StructureFile | None, typer.Option(help="alignn: format of the structure files.")
     ] = None,
 ) -> None:
     """Write a table out of files of others: one of the formats, recognised by nothing but its name.
+
+    outputs: a folder with a VASP, Yambo, Quantum ESPRESSO or GPAW output of each material.
 
     A set of the catalogue comes in with `opalign dataset fetch`, which knows what its files hold.
     """
@@ -118,6 +122,21 @@ def import_table(
             licence=licence,
             citation=citation,
         )
+    elif source_format is SourceFormat.outputs:
+        from opalign.cli.common import counting_progress
+        from opalign.dataset.formats.outputs import import_outputs
+
+        with counting_progress("Reading") as progress:
+            report = import_outputs(
+                source,
+                out,
+                levels=level.split(",") if level else (),
+                grid=_grid(grid),
+                broadening=_broadening(broadening),
+                licence=licence,
+                citation=citation,
+                done=progress,
+            )
     else:
         from opalign.dataset.formats.alignn import import_alignn
 
