@@ -85,7 +85,9 @@ class Figshare:
     def __init__(self, server) -> None:
         self.server = server
 
-    def add(self, article: int, files: dict[str, bytes], licence="CC BY 4.0", **changes) -> None:
+    def add(
+        self, article: int, files: dict[str, bytes], licence="CC BY 4.0", version=2, **changes
+    ) -> None:
         listed = []
         for number, (name, content) in enumerate(files.items()):
             path = f"/files/{article}/{number}"
@@ -103,7 +105,7 @@ class Figshare:
         about = {
             "id": article,
             "title": f"Title of {article}",
-            "version": 2,
+            "version": version,
             "license": {"value": 1, "name": licence, "url": "https://example.org"},
             "citation": "Authors (2024): Title. figshare.",
         }
@@ -216,14 +218,152 @@ def test_a_file_that_was_changed_here_is_told(tmp_path, bring, optimate, offline
         bring(offline=offline)
 
 
-def test_a_file_that_was_changed_at_the_source_is_told(tmp_path, bring, figshare, optimate):
+@pytest.mark.parametrize("content", [b"another", b"another length"])
+@pytest.mark.parametrize("here", [True, False])
+def test_a_file_that_was_changed_at_the_source_is_told(
+    tmp_path, bring, figshare, optimate, file_server, here, content
+):
     bring()
     folder = tmp_path / "optimate"
-    (folder / "README.md").unlink()
-    figshare.add(27440652, optimate | {"README.md": b"another"})
-    with pytest.raises(DatasetError, match="as first downloaded"):
+    if not here:
+        (folder / "README.md").unlink()
+    recorded = (folder / LOCK_NAME).read_bytes()
+    changed = optimate | {"README.md": content}
+    figshare.add(27440652, changed, licence="CC BY-NC 4.0", version=3)
+    file_server.asked.clear()
+    with pytest.raises(DatasetError, match=r"README\.md is another now(.|\n)*as first downloaded"):
         bring()
-    assert not (folder / "README.md").exists()
+    assert (folder / "README.md").exists() is here
+    assert (folder / LOCK_NAME).read_bytes() == recorded
+    # Told before anything is downloaded.
+    assert all(path.startswith("/v2/") for path in file_server.paths())
+    if here:
+        fetched = bring(offline=True)
+        report = make_table(find_entry("optimate"), fetched, tmp_path / "t.parquet")
+        assert SpectraTable.open(report.path).licence == "CC BY 4.0"
+
+
+def test_a_change_is_told_where_no_checksum_was_stated_before(bring, figshare, optimate):
+    figshare.add(27440652, optimate, computed_md5="")
+    bring()
+    figshare.add(27440652, optimate | {"README.md": b"another"})
+    with pytest.raises(DatasetError, match=r"README\.md is another now"):
+        bring()
+
+
+def test_a_file_that_is_not_offered_any_more_is_told(tmp_path, bring, figshare, optimate):
+    bring()
+    del optimate["database_100.zip"]
+    figshare.add(27440652, optimate)
+    with pytest.raises(DatasetError, match=r"database_100\.zip is not offered any more"):
+        bring()
+    accept(tmp_path / "optimate", "database_100.zip")
+    assert [path.name for path in bring().files] == ["database_300.zip", "README.md"]
+
+
+def test_another_licence_of_the_same_files_is_told(tmp_path, bring, figshare, optimate):
+    first = bring()
+    figshare.add(27440652, optimate, version=3)
+    assert bring().lock == first.lock
+    figshare.add(27440652, optimate, licence="CC BY-NC 4.0", version=3)
+    with pytest.raises(DatasetError, match=r"another licence(.|\n)*CC BY 4\.0, as when") as caught:
+        bring()
+    assert str(tmp_path / "optimate") in str(caught.value)
+    assert Lock.read(tmp_path / "optimate", "optimate") == first.lock
+    first.lock.model_copy(update={"sources": ()}).write(tmp_path / "optimate")
+    assert bring().lock.sources[0].licence == "CC BY-NC 4.0"
+    assert Lock.read(tmp_path / "optimate", "optimate").sources[0].version == "3"
+    # Who states nothing, as a mirror may, contradicts nothing.
+    figshare.add(27440652, optimate, licence=None)
+    assert bring().lock.sources[0].licence == "CC BY-NC 4.0"
+
+
+def accept(folder, *names):
+    """Do what the message says, for files that are others at the source."""
+    content = json.loads((folder / LOCK_NAME).read_bytes())
+    for name in names:
+        (folder / name).unlink()
+        del content["files"][name]
+    (folder / LOCK_NAME).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def newer(optimate):
+    """The files of OPTIMATE's article as they might be in its next version."""
+    archive = zipped({"database_300/agm3.json": json.dumps(ipa_entry("agm3", 3))})
+    return optimate | {"database_300.zip": archive}
+
+
+def test_what_an_older_archive_held_is_not_read(tmp_path, bring, figshare, optimate, newer):
+    bring()
+    figshare.add(27440652, newer, licence="CC BY-NC 4.0", version=3)
+    accept(tmp_path / "optimate", "database_300.zip")
+    fetched = bring()
+    assert fetched.downloaded == ("database_300.zip",)
+    report = make_table(find_entry("optimate"), fetched, tmp_path / "t.parquet")
+    table = SpectraTable.open(report.path)
+    assert (table.ids, table.licence) == (["agm3"], "CC BY-NC 4.0")
+    assert Lock.read(tmp_path / "optimate", "optimate").sources[0].version == "3"
+    unpacked = (tmp_path / "optimate" / "unpacked").rglob("*.json")
+    assert sorted(path.name for path in unpacked) == ["agm1.json", "agm3.json"]
+    assert bring(offline=True).data == fetched.data
+
+
+def test_what_is_unpacked_is_replaced_once_the_new_is_whole(
+    tmp_path, bring, figshare, optimate, newer
+):
+    folder = tmp_path / "optimate"
+    place = folder / "unpacked" / "database_300.zip"
+    bring()
+    figshare.add(27440652, optimate | {"database_300.zip": zipped({"../evil": b"1"})})
+    accept(folder, "database_300.zip")
+    with pytest.raises(DatasetError, match="leads out"):
+        bring()
+    with pytest.raises(DatasetError, match="leads out"):
+        bring(offline=True)
+    assert sorted(path.name for path in place.rglob("*.json")) == ["agm1.json", "agm2.json"]
+    # As a run that was killed leaves it.
+    left = place.with_name(".database_300.zip.new") / "half.json"
+    left.parent.mkdir()
+    left.write_text("{")
+    figshare.add(27440652, newer)
+    accept(folder, "database_300.zip")
+    bring()
+    assert [path.name for path in place.rglob("*.json")] == ["agm3.json"]
+    assert sorted(p.name for p in place.parent.iterdir()) == ["database_100.zip", place.name]
+
+
+def test_a_file_in_the_place_of_what_is_unpacked(tmp_path, bring, optimate, monkeypatch):
+    place = tmp_path / "optimate" / "unpacked" / "database_300.zip"
+    place.parent.mkdir(parents=True)
+    place.write_text("in the way")
+    assert bring().data[0].parent == place
+    shutil.rmtree(place)
+    monkeypatch.setattr("opalign.dataset.fetch._remove", refuse)
+    with pytest.raises(StorageError, match=r"database_300\.zip: could not be replaced: not now"):
+        bring(offline=True)
+
+
+def refuse(path):
+    raise OSError(1, "not now")
+
+
+def test_accepting_a_change_that_is_stopped_goes_on(
+    tmp_path, bring, figshare, optimate, newer, file_server
+):
+    bring()
+    figshare.add(27440652, newer, licence="CC BY-NC 4.0", version=3)
+    folder = tmp_path / "optimate"
+    accept(folder, "database_300.zip")
+    # Whole answers to the two questions, then cuts.
+    file_server.cuts = [10**9] * 2 + [10, 0, 0]
+    with pytest.raises(DatasetError, match="goes on from there"):
+        bring()
+    lock = Lock.read(folder, "optimate")
+    assert lock.sources[0].licence == "CC BY 4.0"
+    assert "database_300.zip" not in lock.files
+    file_server.cuts = []
+    assert bring().lock.sources[0].licence == "CC BY-NC 4.0"
 
 
 def test_a_wrong_checksum_is_refused(tmp_path, bring, figshare):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 import requests
 
 from opalign.dataset.catalog import CatalogueEntry
+from opalign.dataset.changes import require_offered, require_unchanged, statement_to_record
 from opalign.dataset.download import Progress, RemoteFile, digests, download
 from opalign.dataset.formats.alignn_folder import CSV_NAME
 from opalign.dataset.formats.collect import Done
@@ -19,10 +21,12 @@ from opalign.dataset.lock import Lock, LockedFile
 from opalign.dataset.sources import Offer, Servers, look_up
 from opalign.dataset.unpack import is_archive, unpack
 from opalign.dataset.web import Retries, new_session
-from opalign.errors import DatasetError
+from opalign.errors import DatasetError, StorageError
 
 #: Below the set's folder: what its archives hold.
 UNPACKED = "unpacked"
+#: Digits of an archive's SHA-256 that name the folder of what it holds.
+DIGITS = 16
 #: Tries to ask a source what it offers.
 LOOK_UPS = 3
 _POINTER = b"version https://git-lfs"
@@ -60,13 +64,15 @@ def fetch(
     """Bring a set into ``folder``, which from then on is checked and completed by the same call.
 
     What was downloaded before is held against the checksums recorded then, and not downloaded
-    again. ``offline`` asks no server: all files have to be there.
+    again. What the sources state is recorded together with the files that are of it.
+    ``offline`` asks no server: all files have to be there.
 
     Raises
     ------
     DatasetError
-        A server cannot be reached or refuses; a file is not what its source or the lock file says;
-        an archive is not safe to unpack; the sources offer nothing that may be read.
+        A server cannot be reached or refuses; a file is not what its source or the lock file says,
+        or what a source offers, or its licence, is not what was recorded; an archive is not safe to
+        unpack; the sources offer nothing that may be read.
     StorageError
         The disk is full or the folder cannot be written.
     """
@@ -82,14 +88,22 @@ def fetch(
             # Whoever is offline should not wait for long to be told.
             few = replace(plan, attempts=min(plan.attempts, LOOK_UPS))
             offers = [look_up(s, servers or Servers(), session, few) for s in entry.sources]
-            lock = lock.model_copy(update={"sources": tuple(offer.stated for offer in offers)})
             left += [refused for offer in offers for refused in offer.refused]
-            for remote in _distinct(offers, entry):
-                if not (folder / remote.name).exists():
-                    fresh.append(remote.name)
+            remotes, recorded = _distinct(offers, entry), lock
+            require_unchanged(remotes, folder, lock)
+            stated = tuple(statement_to_record(offer, folder, lock) for offer in offers)
+            fresh += [r.name for r in remotes if not (folder / r.name).exists()]
+            # Those that are recorded come first: only once all of them are what the sources offer
+            # now does what the sources state now hold for the whole set.
+            for remote in (r for r in remotes if r.name in recorded.files):
                 lock = _bring(remote, folder, lock, session, plan, watch)
-            names = [remote.name for offer in offers for remote in offer.files]
-            if names:
+            lock = lock.model_copy(update={"sources": stated})
+            for remote in (r for r in remotes if r.name not in recorded.files):
+                lock = _bring(remote, folder, lock, session, plan, watch)
+            names = [remote.name for remote in remotes]
+            if names and lock != recorded:
+                # In their order, which is that of the rows of a table, offline too.
+                lock = lock.model_copy(update={"files": {n: lock.files[n] for n in names}})
                 lock.write(folder)
         if not names:
             raise DatasetError(
@@ -110,10 +124,8 @@ def fetch(
         if not is_archive(folder / name):
             data.append(folder / name)
             continue
-        into = folder / UNPACKED / name
-        if not into.is_dir():
-            watch("unpacking", name)
-            left += unpack(folder / name, into).left
+        into, packed = _unpacked(folder / name, lock.files[name].sha256, watch)
+        left += packed
         data.append(into)
     return Fetched(
         folder, lock, tuple(folder / n for n in names), tuple(data), tuple(fresh), tuple(left)
@@ -140,7 +152,8 @@ def _bring(
     if target.exists():
         watch("checking", remote.name)
         if known is not None:
-            lock.check(folder, remote.name)
+            # Where no MD5 was stated when it was downloaded, this is the first to compare.
+            require_offered(remote, lock.check(folder, remote.name), folder)
             return lock
         found = digests(target)
         if remote.md5 is None or found.md5 != remote.md5.lower():
@@ -170,6 +183,43 @@ def _bring(
         # At once: what is downloaded after this may be stopped.
         lock.write(folder)
     return lock
+
+
+def _unpacked(archive: Path, sha256: str, watch: Watch) -> tuple[Path, tuple[tuple[str, str], ...]]:
+    """See that an archive is unpacked; return the folder, and what was left packed if it was new.
+
+    The folder is named after the archive's SHA-256, and is the only one in the folder of its name:
+    what an older archive of that name held goes once the new one is whole.
+    """
+    place = archive.parent / UNPACKED / archive.name
+    into = place / sha256[:DIGITS]
+    if into.is_dir():
+        return into, ()
+    watch("unpacking", archive.name)
+    beside = place.with_name(f".{archive.name}.new")
+    try:
+        # What a run that was killed has left.
+        _remove(beside)
+        left = unpack(archive, beside / into.name).left
+        _remove(place)
+        beside.replace(place)
+    except OSError as error:
+        raise StorageError(
+            f"could not be replaced: {error.strerror or error}",
+            where=str(place),
+            cure="check the right to write there, or remove it, and fetch again",
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return into, left
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder with all that is in it, or a file; nothing if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_table(
