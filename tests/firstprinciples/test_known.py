@@ -5,12 +5,13 @@ import yaml
 
 from opalign.dataset.table import SpectraTable, concatenate
 from opalign.errors import DatasetError
-from opalign.firstprinciples.campaign import KNOWN_RULE, plan_campaign
+from opalign.firstprinciples.campaign import KNOWN_RULE, open_campaign, plan_campaign
 from opalign.firstprinciples.campaign_config import read_campaign, write_campaign
+from opalign.firstprinciples.campaign_run import retry
 from opalign.firstprinciples.card import FAILURES_FILE, write_card
 from opalign.firstprinciples.export import export_campaign
 from opalign.firstprinciples.job_state import Attempt, JobState, write_state
-from opalign.firstprinciples.known import failures_of, known_keys
+from opalign.firstprinciples.known import failures_of, known_keys, write_failures
 
 from .conftest import find_engines
 from .engines.fake_engine import result_of
@@ -75,6 +76,41 @@ def test_failures_travel_from_campaign_to_campaign(elsewhere, tmp_path):
     assert set(known_keys([card.parent / FAILURES_FILE])) == {entry["key"]}
 
 
+def test_what_was_tried_again_with_other_settings_is_known_as_planned(tmp_path):
+    campaign = finished(tmp_path, [result_of, None, None])
+    for settings in ("settings.strength=2", "settings.strength=3"):
+        for job in campaign.plan.jobs[1:]:
+            write_state(campaign.job_folder(job), JobState("failed", "not converged"))
+        retry(campaign, "all", [settings])
+        campaign = open_campaign(campaign.folder)
+    _, done, failed = campaign.plan.jobs
+    result_of(job_structure(done)).save(campaign.job_folder(done) / "result")
+    write_state(campaign.job_folder(done), JobState("done"))
+    write_state(campaign.job_folder(failed), JobState("failed", "metal"))
+    table = tmp_path / "first.parquet"
+    export_campaign(campaign, table)
+    write_card(SpectraTable.open(table), tmp_path / "card", campaigns=[campaign])
+    failures = tmp_path / "card" / FAILURES_FILE
+
+    config = campaign.config.model_copy(update={"known": (table, failures)})
+    for strength in (1.0, 2.0):
+        again = config.model_copy(update={"settings": {"strength": strength}})
+        left = [job.identifier for job in plan_campaign(again, tmp_path / "again").plan.jobs]
+        # The first material was computed with the planned settings alone.
+        assert left == ([] if strength == 1.0 else ["m0"])
+    # A plan that is made again in the same folder keeps what was tried before.
+    same = plan_campaign(campaign.config, campaign.folder).plan.jobs
+    assert [(job.key, job.retry_of) for job in same] == [
+        (job.key, job.retry_of) for job in campaign.plan.jobs
+    ]
+    # The list goes on to a third campaign.
+    third = plan_campaign(config, tmp_path / "again")
+    write_failures(failures_of(third), tmp_path / "third.json")
+    assert known_keys([tmp_path / "third.json"]) == dict.fromkeys(
+        known_keys([failures]), "third.json"
+    )
+
+
 def test_parts_of_a_set_are_joined_with_their_keys(elsewhere, tmp_path):
     campaign, table, _ = elsewhere
     config = campaign.config.model_copy(update={"known": (table,)})
@@ -110,6 +146,8 @@ def test_paths_of_known_are_relative_to_the_campaigns_file(elsewhere):
         '{"version": 9, "failures": []}',
         '{"version": 1, "failures": [{"key": 7}]}',
         '{"version": 1, "failures": [{"key": "a", "material_id": "b", "reason": "c"}]}',
+        '{"version": 1, "failures": [{"key": "a", "material_id": "b", "reason": "c", "detail": "",'
+        ' "retry_of": "d"}]}',
     ],
 )
 def test_a_list_that_is_none_is_named(tmp_path, content):

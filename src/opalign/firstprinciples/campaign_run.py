@@ -88,7 +88,7 @@ def retry(
             if differing:
                 engine = load_engine(job.engine, {**job.settings, **differing})
                 settings = engine.settings.model_dump(mode="json")
-                jobs[place] = replace(job, settings=settings)
+                jobs[place] = job.retried(settings)
                 write_retry(campaign.job_folder(job), settings)
             again = campaign.job_folder(jobs[place])
             state = read_state(again)

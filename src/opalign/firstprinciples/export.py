@@ -300,6 +300,8 @@ def _provenance(job: Job, result: EngineResult) -> dict[str, Any]:
     return {
         "engine": job.engine,
         "key": job.key,
+        # What was planned and failed is known by this row, too.
+        **({"retry_of": list(job.retry_of)} if job.retry_of else {}),
         **({} if "settings" in result.provenance else {"settings": dict(job.settings)}),
         "structure_source": job.source,
         "notes": job.notes,

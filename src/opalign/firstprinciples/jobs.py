@@ -55,6 +55,9 @@ class Job:
         Cost on one core, as the engine estimates it.
     source, notes
         Of the candidate.
+    retry_of
+        Keys of the failed jobs that this one stands for, tried again with other settings; the one
+        that was planned comes first.
     """
 
     identifier: str
@@ -66,6 +69,7 @@ class Job:
     notes: str = ""
     num_sites: int = 0
     keep_work: bool = False
+    retry_of: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -84,8 +88,16 @@ class Job:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Job:
-        """Read :meth:`to_dict`; raises TypeError or KeyError for anything else."""
-        return cls(**content)
+        """Read :meth:`to_dict`; raises TypeError or ValueError for anything else."""
+        fields = dict(content)
+        return cls(**{**fields, "retry_of": tuple(fields.get("retry_of", ()))})
+
+    def retried(self, settings: Mapping[str, Any]) -> Job:
+        """Return the job of other settings that stands for this one, which has failed."""
+        other = replace(self, settings=settings)
+        if other.key == self.key:
+            return other
+        return replace(other, retry_of=(*self.retry_of, self.key))
 
 
 def content_key(structure: Mapping[str, Any], engine: str, settings: Mapping[str, Any]) -> str:
@@ -184,7 +196,7 @@ def latest_retry(job: Job, jobs_folder: Path) -> Job:
     while True:
         try:
             path = jobs_folder / job.folder_name / RETRY_FILE
-            other = replace(job, settings=dict(json.loads(path.read_text(encoding="utf-8"))))
+            other = job.retried(dict(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             return job
         if other.key in passed:

@@ -29,6 +29,8 @@ LARGEST_LIST = 64 << 20
 def known_keys(paths: Iterable[str | PathLike[str]]) -> dict[str, str]:
     """Return job key → file name of what exported tables and lists of failures hold.
 
+    A job that was tried again with other settings is there with all its keys.
+
     Raises
     ------
     DatasetError
@@ -59,6 +61,7 @@ def failures_of(campaign: Campaign) -> list[dict[str, Any]]:
                 "material_id": job.identifier,
                 "reason": state.reason,
                 "detail": state.detail.split("\n")[0][:LONGEST_DETAIL],
+                **({"retry_of": list(job.retry_of)} if job.retry_of else {}),
             }
     return list(entries.values())
 
@@ -71,10 +74,10 @@ def write_failures(failures: Sequence[Mapping[str, Any]], path: str | PathLike[s
 
 def _exported(path: Path) -> list[str]:
     table = SpectraTable.open(path)
-    keys = []
+    keys: list[str] = []
     for row in range(len(table)):
         try:
-            keys.append(str(json.loads(table.provenance(row) or "")["key"]))
+            keys += _keys(json.loads(table.provenance(row) or ""))
         except (ValueError, TypeError, KeyError) as error:
             raise DatasetError(
                 f"row {row} does not say which job made it",
@@ -86,7 +89,15 @@ def _exported(path: Path) -> list[str]:
 
 
 def _listed(path: Path) -> list[str]:
-    return [str(entry["key"]) for entry in _read(path)]
+    return [key for entry in _read(path) for key in _keys(entry)]
+
+
+def _keys(told: Mapping[str, Any]) -> list[str]:
+    """Return the key of a job, and those of the failed ones that it stands for."""
+    earlier = told.get("retry_of", [])
+    if not isinstance(earlier, list):
+        raise TypeError(f"retry_of {earlier!r}")
+    return [str(key) for key in (told["key"], *earlier)]
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -100,6 +111,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         for entry in entries:
             if not all(isinstance(entry[name], str) for name in FIELDS):
                 raise ValueError(f"{', '.join(FIELDS)} are texts")
+            _keys(entry)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DatasetError(
             f"cannot be read: {type(error).__name__}: {error}",
