@@ -7,6 +7,7 @@ import pytest
 from opalign.crystal.convert import to_structure
 from opalign.dataset.filters import FilterSettings, filter_table
 from opalign.dataset.table import SpectraTable
+from opalign.dataset.write import write_table
 from opalign.errors import ConfigurationError
 from opalign.firstprinciples.export import export_campaign
 from opalign.firstprinciples.job_state import (
@@ -169,20 +170,25 @@ def test_levels_of_most_results_make_the_table(tmp_path):
         export_campaign(campaign, tmp_path / "t.parquet", levels=["gw"])
 
 
+def correct(campaign, job, energy=-10.0, gap=3.5):
+    """Put a corrected result beside that of a job, as the hybrid does."""
+    place = campaign.job_folder(job)
+    result = load_result(place)
+    corrected = replace(
+        result,
+        total_energy=energy,
+        epsilon={**result.epsilon, "rpa_corrected": result.epsilon["rpa"]},
+        scalars={**result.scalars, "corrected_gap_eV": gap},
+        seconds={**result.seconds, "hybrid-exchange": 7.0},
+        provenance={**result.provenance, "hybrid": {"key": ""}},
+    )
+    corrected.save(place / "corrected")
+
+
 def test_corrected_spectra_are_exported_where_there_are_any(tmp_path):
     campaign = finished(tmp_path, [result_of, result_of])
     for job, energy in zip(campaign.plan.jobs, (-10.0, -11.0), strict=True):
-        place = campaign.job_folder(job)
-        result = load_result(place)
-        corrected = replace(
-            result,
-            total_energy=energy,
-            epsilon={**result.epsilon, "rpa_corrected": result.epsilon["rpa"]},
-            scalars={**result.scalars, "corrected_gap_eV": 3.5},
-            seconds={**result.seconds, "hybrid-exchange": 7.0},
-            provenance={**result.provenance, "hybrid": {"key": ""}},
-        )
-        corrected.save(place / "corrected")
+        correct(campaign, job, energy)
     export = export_campaign(campaign, tmp_path / "t.parquet")
     # The second correction is one of another result.
     assert export.rows == 1
@@ -191,6 +197,61 @@ def test_corrected_spectra_are_exported_where_there_are_any(tmp_path):
     assert list(table.levels) == ["ipa", "rpa", "rpa_corrected"]
     assert table.scalar("corrected_gap_eV").tolist() == [3.5]
     assert table.scalar("core_seconds").tolist() == [15.0]
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Something that another process does between the first look and the rows."""
+
+    def do(action):
+        def written(path, schema, rows):
+            action()
+            return write_table(path, schema, rows)
+
+        monkeypatch.setattr("opalign.firstprinciples.export.write_table", written)
+
+    return do
+
+
+def test_what_is_corrected_beside_an_export_waits_for_the_next(tmp_path, beside):
+    campaign = finished(tmp_path, [result_of, result_of])
+    beside(lambda: correct(campaign, campaign.plan.jobs[0]))
+    export = export_campaign(campaign, tmp_path / "t.parquet")
+    assert (export.rows, export.levels, export.left_out) == (2, ("ipa", "rpa"), ())
+    assert "corrected_gap_eV" not in SpectraTable.open(tmp_path / "t.parquet").schema.scalars
+    assert export_campaign(campaign, tmp_path / "t.parquet").levels == (
+        *("ipa", "rpa", "rpa_corrected"),
+    )
+
+
+def test_what_is_finished_beside_an_export_waits_for_the_next(tmp_path, beside):
+    campaign = finished(tmp_path, [result_of, None])
+    last = campaign.plan.jobs[1]
+
+    def finish():
+        place = campaign.job_folder(last)
+        result = replace(result_of(to_structure(last.structure, "test")), scalars={"new_eV": 1.0})
+        result.save(place / "result")
+        write_state(place, STATE)
+
+    beside(finish)
+    assert export_campaign(campaign, tmp_path / "t.parquet").rows == 1
+
+
+def test_what_is_replaced_beside_an_export_is_left_out(tmp_path, beside):
+    campaign = finished(tmp_path, [result_of, result_of, result_of])
+    first, second, third = campaign.plan.jobs
+    correct(campaign, first)
+    correct(campaign, second)
+
+    def replaced():
+        correct(campaign, first, gap=3.6)
+        (campaign.job_folder(third) / "result" / "arrays.npz").unlink()
+
+    beside(replaced)
+    export = export_campaign(campaign, tmp_path / "t.parquet", levels=["rpa"])
+    assert SpectraTable.open(tmp_path / "t.parquet").ids == ["m1"]
+    assert [name for name, reason in export.left_out if "export again" in reason] == ["m0", "m2"]
 
 
 def test_another_grid_is_left_out(tmp_path):

@@ -24,11 +24,12 @@ from opalign.dataset.schema import (
 )
 from opalign.dataset.write import write_table
 from opalign.errors import ConfigurationError, DatasetError
+from opalign.files import sha256
 from opalign.firstprinciples.campaign import Campaign
-from opalign.firstprinciples.correction import load_corrected
-from opalign.firstprinciples.engine import EngineFailure, EngineResult
+from opalign.firstprinciples.correction import CORRECTED_FOLDER, load_corrected
+from opalign.firstprinciples.engine import RESULT_FILE, EngineFailure, EngineResult
 from opalign.firstprinciples.job_state import JobState, load_result, read_state, write_state
-from opalign.firstprinciples.jobs import Job
+from opalign.firstprinciples.jobs import RESULT_FOLDER, Job
 from opalign.firstprinciples.quality import (
     MEASURES,
     Quality,
@@ -41,6 +42,7 @@ from opalign.spectrum.grid import EnergyGrid
 PDOS_GRID = EnergyGrid(0.0, 20.0, 401)
 """Densities of states run from −10 to 10 eV about the valence-band maximum: these less 10."""
 PDOS_START = -10.0
+CHANGED = "was replaced during the export; export again"
 
 _NAMED = {
     "ipa": "independent particles, no local fields",
@@ -96,7 +98,9 @@ def export_campaign(
 ) -> Export:
     """Write every finished result of a campaign into a table, streaming.
 
-    A result that turns out to be damaged is left out, and its job waits for the next run.
+    A first look decides about jobs, results, levels and columns. What `run` and `correct` finish
+    afterwards waits for the next export; what they replace meanwhile is left out. A result that
+    turns out to be damaged is left out, and its job waits for the next run.
 
     Parameters
     ----------
@@ -122,16 +126,19 @@ def export_campaign(
     counts = Counter[str]()
 
     def rows() -> Iterator[dict[str, Any]]:
-        for job, state, result in _results(campaign, []):
-            if reason := survey.unfit(result, chosen):
-                left_out.append((job.identifier, reason))
+        for found in survey.found:
+            job = found.job
+            result = found.again(campaign)
+            reason = CHANGED if result is None else survey.unfit(result, chosen)
+            if result is None or reason:
+                left_out.append((job.identifier, str(reason)))
                 continue
             # Levels that are not exported are not judged either.
             result = replace(result, epsilon={name: result.epsilon[name] for name in chosen})
             quality = check_result(result, limits)
             flags.update(quality.flags)
             counts.update(rows=1, flagged=int(bool(quality.flags)))
-            yield _row(job, state, result, quality, schema)
+            yield _row(job, found.state, result, quality, schema)
         if counts["rows"] == 0:
             raise ConfigurationError(
                 "no finished result has all levels asked for",
@@ -151,10 +158,31 @@ def export_campaign(
 
 
 @dataclass(frozen=True)
+class _Found:
+    """A result as the first look found it; its arrays are read again when they are written."""
+
+    job: Job
+    state: JobState
+    place: str
+    """Folder of the result within that of its job."""
+    digest: str | None
+    """Of the file that carries the hash of the arrays."""
+
+    def again(self, campaign: Campaign) -> EngineResult | None:
+        """Read the result; None if it is not what it was."""
+        folder = campaign.job_folder(self.job) / self.place
+        try:
+            result = EngineResult.load(folder)
+        except EngineFailure:
+            return None
+        return result if _digest(folder) == self.digest else None
+
+
+@dataclass(frozen=True)
 class _Survey:
     """What the results have in common, from a first look at all of them."""
 
-    total: int
+    found: tuple[_Found, ...]
     level_counts: dict[str, int]
     scalars: tuple[str, ...]
     grid: EnergyGrid
@@ -163,24 +191,26 @@ class _Survey:
     @classmethod
     def of(cls, campaign: Campaign, left_out: list[tuple[str, str]]) -> _Survey:
         counts, grids, scalars = Counter[str](), Counter[EnergyGrid](), dict[str, None]()
-        total, off_diagonal = 0, False
-        for _, _, result in _results(campaign, left_out):
-            total += 1
+        every, off_diagonal = list[_Found](), False
+        for found, result in _results(campaign, left_out):
+            every.append(found)
             grids[result.grid] += 1
             counts.update(list(result.epsilon))
             scalars |= dict.fromkeys(result.scalars)
             off_diagonal |= any(_is_off_diagonal(epsilon) for epsilon in result.epsilon.values())
-        if not total:
+        if not every:
             raise ConfigurationError(
                 "no job of this campaign is finished",
                 where=str(campaign.folder),
                 cure="compute first: opalign compute run",
             )
-        return cls(total, dict(counts), tuple(scalars), grids.most_common(1)[0][0], off_diagonal)
+        grid = grids.most_common(1)[0][0]
+        return cls(tuple(every), dict(counts), tuple(scalars), grid, off_diagonal)
 
     def levels(self, asked: Sequence[str] | None, where: str) -> tuple[str, ...]:
         if asked is None:
-            return tuple(name for name, n in self.level_counts.items() if 2 * n >= self.total)
+            least = len(self.found) / 2
+            return tuple(name for name, n in self.level_counts.items() if n >= least)
         for name in asked:
             if name not in self.level_counts:
                 raise ConfigurationError(
@@ -232,12 +262,15 @@ class _Survey:
 
 def _results(
     campaign: Campaign, damaged: list[tuple[str, str]]
-) -> Iterator[tuple[Job, JobState, EngineResult]]:
+) -> Iterator[tuple[_Found, EngineResult]]:
     for job in campaign.plan.jobs:
         folder = campaign.job_folder(job)
         state = read_state(folder)
         if state.status != "done":
             continue
+        # Before it is read: what is replaced in between will not be taken for it.
+        place, digest = RESULT_FOLDER, _digest(folder / RESULT_FOLDER)
+        later = _digest(folder / CORRECTED_FOLDER)
         try:
             result = load_result(folder)
         except EngineFailure as failure:
@@ -247,8 +280,16 @@ def _results(
         corrected = load_corrected(folder)
         # A correction of an earlier result says nothing about this one.
         if corrected is not None and corrected.total_energy == result.total_energy:
-            result = corrected
-        yield job, state, result
+            result, place, digest = corrected, CORRECTED_FOLDER, later
+        yield _Found(job, state, place, digest), result
+
+
+def _digest(folder: Path) -> str | None:
+    """Return the hash of a result; None where there is none."""
+    try:
+        return sha256(folder / RESULT_FILE)
+    except OSError:
+        return None
 
 
 def _row(
