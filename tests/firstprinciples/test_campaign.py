@@ -340,12 +340,33 @@ def test_configurations_round_trip(tmp_path):
     assert overridden.settings == {"a": [1]}
 
 
+def test_paths_of_overrides_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    text = "source: {kind: folder, path: cifs}\nknown: [first.parquet]\n"
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(here)
+    place = here.resolve()
+    config = read_campaign("../c.yaml", ["known=[a.json, ../b.parquet]", "source.path=mine"])
+    assert config.known == (place / "a.json", place.parent / "b.parquet")
+    assert config.source.path == place / "mine"
+    other = read_campaign("../c.yaml", ["source={kind: table, path: t.parquet}"])
+    assert other.source.path == place / "t.parquet"
+    assert other.known == (place.parent / "first.parquet",)
+    # Kept in the folder of a campaign and read from anywhere else, they stay what they are.
+    kept = write_campaign(tmp_path / "campaign" / "campaign.yaml", config)
+    monkeypatch.chdir(tmp_path)
+    assert read_campaign(kept) == config
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "holds no keys"),
         ("source: {kind: prototypes}\nworker: 2\n", "workers"),
         ("source: {kind: moon}\n", "moon"),
+        ("source: {kind: folder, path: 3}\n", "source.folder.path"),
+        ("source: {kind: prototypes}\nknown: [1]\n", "known.0"),
         ("source: {kind: prototypes}\nlimits: {time_second: 2}\n", "time_seconds"),
         ("source: {kind: prototypes}\nworkers: 0\n", "workers"),
         ("source: [", "cannot be read"),

@@ -107,7 +107,8 @@ def read_campaign(path: str | PathLike[str], overrides: Sequence[str] = ()) -> C
     Parameters
     ----------
     overrides
-        ``dotted.key=value`` with a YAML value, such as ``settings.optics_density=6``.
+        ``dotted.key=value`` with a YAML value, such as ``settings.optics_density=6``. Relative
+        paths in them are relative to the working directory.
 
     Raises
     ------
@@ -125,17 +126,24 @@ def read_campaign(path: str | PathLike[str], overrides: Sequence[str] = ()) -> C
         raise ConfigurationError(
             "holds no keys", where=str(path), expected="keys such as source, engine, settings"
         )
-    source = content.get("source")
-    if isinstance(source, dict) and isinstance(source.get("path"), str):
-        source["path"] = _resolved(source["path"], path.parent)
-    known = content.get("known")
-    if isinstance(known, list) and all(isinstance(each, str) for each in known):
-        content["known"] = [_resolved(each, path.parent) for each in known]
-    return parse_campaign(with_overrides(content, overrides), where=str(path))
+    changed = with_overrides(_with_paths(content, path.parent), overrides)
+    # What is relative now stems from the overrides.
+    return parse_campaign(_with_paths(changed, Path.cwd()), where=str(path))
 
 
-def _resolved(text: str, folder: Path) -> str:
-    return str((folder / Path(text).expanduser()).resolve())
+def _with_paths(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return ``content`` with the paths that are relative made absolute from ``folder``."""
+
+    def resolved(text: Any) -> Any:
+        return str((folder / Path(text).expanduser()).resolve()) if isinstance(text, str) else text
+
+    changed = dict(content)
+    source, known = changed.get("source"), changed.get("known")
+    if isinstance(source, Mapping) and "path" in source:
+        changed["source"] = {**source, "path": resolved(source["path"])}
+    if isinstance(known, list):
+        changed["known"] = [resolved(each) for each in known]
+    return changed
 
 
 def parse_campaign(content: Mapping[str, Any], where: str = "campaign") -> CampaignConfig:
