@@ -75,13 +75,14 @@ def test_from_plan_to_table(config, tmp_path):
 
 
 def test_corrections_are_told_one_by_one(config, tmp_path, monkeypatch):
-    from opalign.firstprinciples.correction import Correction
+    from opalign.firstprinciples.correction_run import Correction
 
     compute("plan", config, "-o", tmp_path / "out")
     name = json.loads((tmp_path / "out" / "plan.json").read_text())["jobs"][0]["identifier"]
 
-    def correct(folder, settings=None, *, processes, retry_failed, identifiers, report):
+    def correct(folder, settings=None, *, processes, retry_failed, identifiers, limits, report):
         assert (processes, retry_failed, identifiers) == (2, True, frozenset([name]))
+        assert limits == ["limits.time_seconds=9"]
         found = [
             Correction("rocksalt-MgO", {"corrected_gap_eV": 7.7}),
             Correction("rocksalt-CdO", None, "narrows the gap"),
@@ -93,8 +94,9 @@ def test_corrections_are_told_one_by_one(config, tmp_path, monkeypatch):
     unknown = compute("correct", tmp_path / "out", "--only", "rocksalt-XyO")
     assert unknown.exit_code == 2
     assert "no job of this campaign is called 'rocksalt-XyO'" in unknown.output
-    monkeypatch.setattr("opalign.firstprinciples.correction.correct_campaign", correct)
-    result = compute("correct", tmp_path / "out", "-w", "2", "--retry", "--only", name)
+    monkeypatch.setattr("opalign.firstprinciples.correction_run.correct_campaign", correct)
+    set_limit = ("--set", "limits.time_seconds=9")
+    result = compute("correct", tmp_path / "out", "-w", "2", "--retry", "--only", name, *set_limit)
     assert result.exit_code == 0, result.output
     assert "rocksalt-MgO  gap 7.70 eV" in result.output
     assert "rocksalt-CdO  not corrected: narrows the gap" in result.output

@@ -1,17 +1,12 @@
-import json
-import os
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from opalign.errors import ConfigurationError, StorageError
 from opalign.firstprinciples import correction
 from opalign.firstprinciples.campaign_run import run_campaign
 from opalign.firstprinciples.correction import (
-    correct_campaign,
     correct_folder,
     correct_result,
     corrected_result,
@@ -150,6 +145,7 @@ def test_the_numbers_of_the_hybrid_go_with_the_result(tmp_path):
     [
         (gap(semilocal_gap=GAP + 0.2), "bad output", "that of the hybrid's orbitals 4.400"),
         (gap(exchange_shift=-1.0), "unsupported", "narrows"),
+        (gap(converged=False, change=0.3), "not converged", "moved the gap by 0.300 eV"),
     ],
 )
 def test_what_does_not_fit_is_refused(hybrid, reason, words):
@@ -231,68 +227,12 @@ def test_a_folder_without_a_result_is_refused(tmp_path):
 
 
 @pytest.mark.usefixtures("fake_engine")
-def test_a_campaign_is_corrected_once_and_failures_are_kept(tmp_path, monkeypatch):
-    campaign = planned(tmp_path, count=4, troubles=("none", "none", "none", "metal"))
-    run_campaign(campaign)
-    worked = []
-
-    def correct(found, folder, settings):
-        worked.append(folder.parent.name.partition("-")[0])
-        if worked[-1] == "m1":
-            raise ZeroDivisionError("of all things")
-        return corrected_result(found, gap(semilocal_gap=found.band_gap))
-
-    monkeypatch.setattr(correction, "correct_result", correct)
-    heard = []
-    found = correct_campaign(campaign.folder, report=heard.append)
-    assert heard == found
-    assert [each.identifier for each in found] == ["m0", "m1", "m2"], "cheapest first, no metal"
-    assert [each.scalars is None for each in found] == [False, True, False]
-    assert "of all things" in found[1].failure
-    folder = campaign.job_folder(campaign.plan.jobs[1])
-    assert (
-        "of all things" in json.loads((folder / "hybrid" / "failure.json").read_text())["failure"]
-    )
-
-    again = correct_campaign(campaign.folder)
-    assert worked == ["m0", "m1", "m2"]
-    assert [each.failure for each in again] == [each.failure for each in found]
-    correct_campaign(campaign.folder, retry_failed=True)
-    assert worked == ["m0", "m1", "m2", "m1"]
-    chosen = correct_campaign(campaign.folder, retry_failed=True, identifiers=frozenset(["m1"]))
-    assert [each.identifier for each in chosen] == ["m1"]
-    assert worked == ["m0", "m1", "m2", "m1", "m1"]
-    loaded = load_corrected(campaign.job_folder(campaign.plan.jobs[2]))
-    assert loaded.scalars["hybrid_shift_eV"] == found[2].scalars["hybrid_shift_eV"]
-
-
-@pytest.mark.usefixtures("fake_engine")
-def test_processes_share_a_campaign(tmp_path):
-    campaign = planned(tmp_path, count=3)
-    run_campaign(campaign)
-    found = correct_campaign(campaign.folder, processes=2)
-    assert {each.identifier for each in found} == {"m0", "m1", "m2"}
-    assert all("not of GPAW" in each.failure for each in found)
-
-
-def die(item, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.usefixtures("fake_engine")
-def test_a_killed_process_is_told_of(tmp_path, monkeypatch):
+def test_an_engine_of_ones_own_corrects_in_its_own_way(calls, tmp_path):
     campaign = planned(tmp_path, count=1)
     run_campaign(campaign)
-    monkeypatch.setattr(correction, "_correct_job", die)
-    with pytest.raises(StorageError, match="killed"):
-        correct_campaign(campaign.folder, processes=2)
-
-
-def test_no_processes_and_no_campaign(tmp_path):
-    with pytest.raises(ConfigurationError, match="processes"):
-        correct_campaign(tmp_path, processes=0)
-    with pytest.raises(ConfigurationError, match="campaign"):
-        correct_campaign(tmp_path)
+    corrected = correct_folder(campaign.job_folder(campaign.plan.jobs[0]))
+    assert corrected.scalars["hybrid_shift_eV"] > 0.0
+    assert calls == [], "not GPAW's"
 
 
 def test_a_result_can_be_corrected_only_with_a_gap_that_is_its_own():

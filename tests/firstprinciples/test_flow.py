@@ -4,7 +4,9 @@ import json
 import pytest
 
 from opalign.errors import MissingExtraError, StorageError
+from opalign.firstprinciples import flow as flow_module
 from opalign.firstprinciples.campaign_run import run_campaign
+from opalign.firstprinciples.correction import load_corrected
 from opalign.firstprinciples.flow import (
     campaign_flows,
     check_material,
@@ -60,6 +62,28 @@ def test_flows_survive_serialisation_as_runners_do_it(tmp_path, store):
     assert output["quality_flags"] == []
     assert output["band_gap_eV"] == 3.5
     assert campaign.states()[0].status == "done"
+
+
+def test_what_gpaw_computes_is_corrected_on_the_way(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(flow_module, "CORRECTED_ENGINE", "fake_engine:make")
+    campaign = planned(tmp_path, count=2, corrections=("none", "raise"))
+    first, second = campaign_flows(campaign)
+    assert [job.name for job in first.jobs] == ["compute m0", "correct m0", "check m0"]
+    assert len(material_flow(campaign, campaign.plan.jobs[0], correct=False).jobs) == 2
+    output = run(first, store)
+    assert output["corrected_gap_eV"] > output["band_gap_eV"]
+    assert output["quality_flags"] == []
+    assert "of all things" in run(second, store)["correction_failure"]
+    assert campaign_flows(campaign) == [], "a correction that fails is not repeated"
+
+    # What one machine computed and did not correct still waits for that.
+    (tmp_path / "other").mkdir()
+    other = planned(tmp_path / "other", count=1)
+    run_campaign(other)
+    assert campaign_flows(other, correct=False) == []
+    (waiting,) = campaign_flows(other)
+    assert "corrected_gap_eV" in run(waiting, store)
+    assert load_corrected(other.job_folder(other.plan.jobs[0])) is not None
 
 
 def test_fireworks_take_the_flow_if_they_are_installed(tmp_path):

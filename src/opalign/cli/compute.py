@@ -7,7 +7,7 @@ import importlib.util
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,7 +19,7 @@ from opalign.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from opalign.firstprinciples.campaign import Campaign
-    from opalign.firstprinciples.correction import Correction
+    from opalign.firstprinciples.correction_run import Correction
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -125,12 +125,8 @@ def run(
     given = settings or []
     limits = [text for text in given if text.startswith("limits.")]
     others = [text for text in given if not text.startswith("limits.")]
-    if others and retry is None:
-        raise ConfigurationError(
-            f"{others[0]!r} would change what is computed",
-            expected="limits.KEY=VALUE",
-            cure="plan again with other settings, or name the failures to retry with --retry",
-        )
+    if retry is None:
+        _require_limits(given)
     campaign = open_campaign(folder)
     _check_reason(retry)
     campaign.require(only or ())
@@ -170,6 +166,10 @@ def correct(
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again where a correction failed before.")
     ] = False,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="limits.KEY=VALUE for this run."),
+    ] = None,
     only: Only = None,
 ) -> None:
     """Move finished spectra to the gaps of a hybrid; stop and go on with the same command.
@@ -177,7 +177,7 @@ def correct(
     Each result gets the levels ipa_corrected and rpa_corrected beside its own, which export takes
     along.
     """
-    from opalign.firstprinciples.correction import correct_campaign
+    from opalign.firstprinciples.correction_run import correct_campaign
 
     console = output_console()
 
@@ -190,13 +190,23 @@ def correct(
         )
         console.print(f"{correction.identifier}  {ended}", markup=False)
 
-    corrections = correct_campaign(
-        folder,
-        processes=workers,
-        retry_failed=retry,
-        identifiers=frozenset(only) if only else None,
-        report=told,
-    )
+    _require_limits(limits or ())
+    try:
+        with _terminable():
+            corrections = correct_campaign(
+                folder,
+                processes=workers,
+                retry_failed=retry,
+                identifiers=frozenset(only) if only else None,
+                limits=limits or (),
+                report=told,
+            )
+    except KeyboardInterrupt:
+        message_console().print(
+            f"Stopped. What was reached is kept; go on with\n  opalign compute correct {folder}",
+            markup=False,
+        )
+        raise typer.Exit(INTERRUPTED) from None
     failed = sum(correction.scalars is None for correction in corrections)
     console.print(f"{len(corrections) - failed} corrected, {failed} not", markup=False)
     console.print("Next:", f"  opalign compute export {folder} TABLE", sep="\n", markup=False)
@@ -308,6 +318,16 @@ def _print_status(campaign: Campaign) -> None:
     if found.hours_left is not None and found.hours_left > 0.0:
         used += f", about {found.hours_left:.2f} hours of one worker to go"
     console.print(used, markup=False)
+
+
+def _require_limits(given: Sequence[str]) -> None:
+    others = [text for text in given if not text.startswith("limits.")]
+    if others:
+        raise ConfigurationError(
+            f"{others[0]!r} would change what is computed",
+            expected="limits.KEY=VALUE",
+            cure="plan again with other settings, or name the failures to retry with run --retry",
+        )
 
 
 def _check_reason(reason: str | None) -> None:

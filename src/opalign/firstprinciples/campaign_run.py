@@ -23,7 +23,7 @@ from opalign.firstprinciples.job_state import (
     settled_state,
     write_state,
 )
-from opalign.firstprinciples.jobs import Job, load_engine, write_job, write_retry
+from opalign.firstprinciples.jobs import Job, load_engine, require_engines, write_job, write_retry
 from opalign.firstprinciples.pool import Report, run_pool
 
 WORKERS_LOG = "workers.log"
@@ -143,6 +143,8 @@ def run_campaign(
     ------
     KeyboardInterrupt
         After the jobs at work were stopped. What they reached is kept.
+    MissingExtraError
+        The engine's code is not installed.
     StorageError
         Another run is at work in the folder, or the disk is full.
     """
@@ -167,6 +169,7 @@ def run_campaign(
             if state.status == "waiting":
                 waiting[folder] = job
             tally.add(job, state)
+        require_engines(waiting.values())
         order = _ordered(waiting, config.order)
         left = len(order)
 

@@ -7,29 +7,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from opalign.errors import ConfigurationError, OpalignError, StorageError
-from opalign.files import sha256, write_text
+from opalign.errors import OpalignError
+from opalign.files import sha256
 from opalign.firstprinciples.engine import RESULT_FILE, EngineFailure, EngineResult
 from opalign.firstprinciples.gpaw_settings import GpawSettings
 from opalign.firstprinciples.hybrid import HybridGap, HybridSettings, hybrid_gap
-from opalign.firstprinciples.jobs import RESULT_FOLDER
+from opalign.firstprinciples.jobs import JOB_FILE, RESULT_FOLDER, load_engine, read_job
 
 LEVELS = ("ipa", "rpa")
 SCREENING = "rpa"
 """The level whose ε∞ screens the exchange."""
 HYBRID_FOLDER = "hybrid"
 CORRECTED_FOLDER = "corrected"
-FAILURE_FILE = "failure.json"
 LARGEST_MISMATCH = 0.1
 """eV between the gaps of a result and of its hybrid run: beyond, they are of different things."""
 
@@ -70,8 +66,15 @@ def corrected_result(
     ------
     EngineFailure
         ``"bad output"``, if the gaps of both differ, a level is absent, or ε cannot be shifted;
+        ``"not converged"``, if the finest mesh of exchange still moved the gap;
         ``"unsupported"``, if the hybrid closes or narrows the gap.
     """
+    if not hybrid.converged:
+        raise EngineFailure(
+            "not converged",
+            f"the last mesh of exchange still moved the gap by {hybrid.change:.3f} eV",
+            cure="give HybridSettings denser meshes or a larger tolerance",
+        )
     mismatch = hybrid.semilocal_gap - result.band_gap
     if abs(mismatch) > LARGEST_MISMATCH:
         raise EngineFailure(
@@ -152,6 +155,8 @@ def correct_folder(
 
     Reads ``result/``, works in ``hybrid/`` and writes an EngineResult with all levels to
     ``corrected/``. A correction of the same result with the same settings is read, not computed.
+    An engine of the user's own may bring a method ``correct``, which takes what
+    :func:`correct_result` takes.
 
     Raises
     ------
@@ -161,15 +166,23 @@ def correct_folder(
     folder = Path(folder)
     settings = settings or HybridSettings()
     result = EngineResult.load(folder / RESULT_FOLDER)
-    key = _key(folder / RESULT_FOLDER, settings)
-    finished = load_corrected(folder)
-    if finished is not None and finished.provenance["hybrid"].get("key") == key:
+    key = correction_key(folder, settings)
+    finished = finished_correction(folder, settings)
+    if finished is not None:
         return finished
-    corrected = correct_result(result, folder / HYBRID_FOLDER, settings)
+    corrected = _method_of(folder)(result, folder / HYBRID_FOLDER, settings)
     hybrid = {**corrected.provenance["hybrid"], "key": key}
     corrected = replace(corrected, provenance={**corrected.provenance, "hybrid": hybrid})
     corrected.save(folder / CORRECTED_FOLDER)
     return corrected
+
+
+def finished_correction(folder: str | Path, settings: HybridSettings) -> EngineResult | None:
+    """Return the correction of this very result with these settings, if there is one."""
+    found = load_corrected(folder)
+    if found is None or found.provenance["hybrid"].get("key") != correction_key(folder, settings):
+        return None
+    return found
 
 
 def load_corrected(folder: str | Path) -> EngineResult | None:
@@ -181,115 +194,28 @@ def load_corrected(folder: str | Path) -> EngineResult | None:
     return found if isinstance(found.provenance.get("hybrid"), dict) else None
 
 
-@dataclass(frozen=True)
-class Correction:
-    """How the correction of one job ended: the numbers, or why there are none."""
-
-    identifier: str
-    scalars: dict[str, float] | None
-    failure: str = ""
-
-
-def correct_campaign(
-    folder: str | Path,
-    settings: HybridSettings | None = None,
-    *,
-    processes: int = 1,
-    retry_failed: bool = False,
-    identifiers: frozenset[str] | None = None,
-    report: Callable[[Correction], None] | None = None,
-) -> list[Correction]:
-    """Correct every finished result of a campaign, cheapest first; stop and call again at will.
-
-    ``identifiers`` names those to correct, if not all. What was corrected is not computed again. A
-    job that cannot be corrected is recorded in ``hybrid/failure.json`` and skipped until
-    ``retry_failed``.
+def correction_key(folder: str | Path, settings: HybridSettings) -> str:
+    """SHA-256 of what decides about the correction of a job's result.
 
     Raises
     ------
-    ConfigurationError
-        There is no campaign in the folder, none of its jobs is called so, or less than one process
-        is asked for.
-    StorageError
-        A process was killed from outside.
+    EngineFailure
+        ``"bad output"``, if there is no result.
     """
-    from opalign.firstprinciples.campaign import open_campaign
-
-    if processes < 1:
-        raise ConfigurationError(f"{processes} processes are none", expected="1 or more")
-    campaign = open_campaign(folder)
-    campaign.require(identifiers or ())
-    done = [
-        job
-        for job, state in zip(campaign.plan.jobs, campaign.states(), strict=True)
-        if state.status == "done" and (identifiers is None or job.identifier in identifiers)
-    ]
-    done.sort(key=lambda job: job.expected_seconds)
-    work = [(job.identifier, campaign.job_folder(job)) for job in done]
-    correct = partial(_correct_job, settings=settings or HybridSettings(), retry=retry_failed)
-    found: list[Correction] = []
-    for correction in _map(correct, work, processes):
-        found.append(correction)
-        if report is not None:
-            report(correction)
-    return found
-
-
-def _map(
-    correct: Callable[[tuple[str, Path]], Correction], work: list[tuple[str, Path]], processes: int
-) -> Any:
-    if processes == 1:
-        yield from map(correct, work)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-
-    context = multiprocessing.get_context("spawn")
+    place = Path(folder) / RESULT_FOLDER
     try:
-        with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            for future in as_completed([pool.submit(correct, item) for item in work]):
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise StorageError(
-            "a process was killed, most likely for want of memory",
-            cure="call again with fewer processes; what is finished is kept",
-        ) from error
-
-
-def _correct_job(item: tuple[str, Path], *, settings: HybridSettings, retry: bool) -> Correction:
-    identifier, folder = item
-    path = folder / HYBRID_FOLDER / FAILURE_FILE
-    key = ""
-    try:
-        key = _key(folder / RESULT_FOLDER, settings)
-        if not retry and (known := _recorded(path, key)):
-            return Correction(identifier, None, known)
-        corrected = correct_folder(folder, settings)
-    except Exception as error:
-        # One material that goes wrong in a way of its own must not end a campaign.
-        known = str(error) if isinstance(error, OpalignError) else f"crashed: {error!r}"
-        write_text(path, json.dumps({"key": key, "failure": known}, ensure_ascii=False))
-        return Correction(identifier, None, known)
-    path.unlink(missing_ok=True)
-    return Correction(identifier, dict(corrected.scalars))
-
-
-def _recorded(path: Path, key: str) -> str:
-    """Return why this correction failed before; empty if it did not."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return str(content["failure"]) if content["key"] == key else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _key(folder: Path, settings: HybridSettings) -> str:
-    try:
-        content = sha256(folder / RESULT_FILE) + settings.model_dump_json()
+        content = sha256(place / RESULT_FILE) + settings.model_dump_json()
     except OSError as error:
-        raise EngineFailure("bad output", f"no result: {error}", where=str(folder)) from error
+        raise EngineFailure("bad output", f"no result: {error}", where=str(place)) from error
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _method_of(folder: Path) -> Callable[[EngineResult, Path, HybridSettings], EngineResult]:
+    """Return how the engine of a job corrects: its own way, if it has one."""
+    if not (folder / JOB_FILE).exists():
+        return correct_result
+    job = read_job(folder)
+    return getattr(load_engine(job.engine, job.settings), "correct", correct_result)
 
 
 def _shifted(result: EngineResult, level: str, shift: float) -> np.ndarray:

@@ -257,7 +257,13 @@ def _check_array(name: str, values: Any, shape: tuple[int, ...]) -> None:
 
 
 class Engine(Protocol):
-    """A code that computes spectra."""
+    """A code that computes spectra.
+
+    An engine may have two methods more: ``require()``, which raises MissingExtraError (or an
+    EngineFailure) where its code is not installed and is called before a run, so that no material
+    fails for it; and ``correct(result, folder, settings)``, its own way to move a result to the
+    gap of a hybrid, see :func:`~opalign.firstprinciples.correction.correct_folder`.
+    """
 
     name: str
 

@@ -1,11 +1,11 @@
 """The same campaign on a cluster: its jobs as jobflow flows, for jobflow-remote or FireWorks.
 
-Every material is a flow of two or three jobs: the calculation, guarded as on one machine by a worker
-within its limits; for GPAW the correction by the hybrid, guarded alike; and the quality check of the
-result. State and result are written into the campaign's
-folder, which therefore has to be on a file system that the cluster's nodes share; what goes into
-the job store is a summary. So ``opalign compute status`` and ``export`` work wherever the jobs were
-run, and a flow submitted twice computes nothing twice. docs/campaigns.md has a worked example.
+Every material is a flow of two or three jobs: the calculation, guarded as on one machine by a
+worker within its limits; for GPAW the correction by the hybrid, guarded alike; and the quality
+check of the result. State and result are written into the campaign's folder, which therefore has to
+be on a file system that the cluster's nodes share; what goes into the job store is a summary. So
+``opalign compute status`` and ``export`` work wherever the jobs were run, and a flow submitted
+twice computes nothing twice. docs/campaigns.md has a worked example.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from opalign.firstprinciples.campaign import Campaign
 from opalign.firstprinciples.campaign_config import Limits
 from opalign.firstprinciples.correction_run import Correction, correct_jobs, known_correction
 from opalign.firstprinciples.engine import EngineFailure
+from opalign.firstprinciples.hybrid import HybridSettings
 from opalign.firstprinciples.job_state import (
     LOCK_FILE,
     job_lock,
@@ -142,10 +143,13 @@ def compute_material(
 
     Raises
     ------
+    MissingExtraError
+        The engine's code is not installed where this runs.
     StorageError
         The folder cannot be locked where this runs.
     """
     place, described = Path(folder), Job.from_dict(json.loads(job))
+    require_engines([described])
     place.mkdir(parents=True, exist_ok=True)
     if settled_state(place).status != "done":
         # A node on which locks do not work says so here; it is no failure of the material.

@@ -52,6 +52,10 @@ class GpawEngine:
 
         return expected_seconds(structure, self.settings)
 
+    def require(self) -> None:
+        """Raise MissingExtraError where GPAW is not installed."""
+        require_gpaw()
+
     def run(self, structure: Structure, folder: Path) -> EngineResult:
         """Compute inside ``folder``, going on from the steps finished there.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from opalign.crystal.convert import to_structure
-from opalign.errors import OpalignError, StorageError
+from opalign.errors import MissingExtraError, OpalignError, StorageError
 from opalign.firstprinciples.engine import EngineFailure, EngineResult
 from opalign.firstprinciples.jobs import (
     RESULT_FOLDER,
@@ -25,14 +27,29 @@ def run_job(folder: Path) -> EngineResult:
     ------
     EngineFailure
         If there is no spectrum; any error of the engine's is one.
+    MissingExtraError
+        The engine's code is not installed.
     """
     job = read_job(folder)
-    try:
+    with as_failures():
         result = _computed(job, folder)
         result.save(folder / RESULT_FOLDER)
         # What cannot be read back was never computed.
         result = EngineResult.load(folder / RESULT_FOLDER)
-    except EngineFailure:
+    if not job.keep_work:
+        shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+    return result
+
+
+@contextlib.contextmanager
+def as_failures() -> Iterator[None]:
+    """Turn whatever an engine raises into an :class:`EngineFailure`.
+
+    A code that is not installed is no property of the material and stays a MissingExtraError.
+    """
+    try:
+        yield
+    except (EngineFailure, MissingExtraError):
         raise
     except MemoryError as error:
         raise EngineFailure("out of memory", str(error) or "an allocation failed") from error
@@ -43,9 +60,6 @@ def run_job(folder: Path) -> EngineResult:
     except Exception as error:
         traceback.print_exc()
         raise EngineFailure("crashed", f"{type(error).__name__}: {error}") from error
-    if not job.keep_work:
-        shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-    return result
 
 
 def _computed(job: Job, folder: Path) -> EngineResult:

@@ -18,7 +18,7 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,6 +139,25 @@ def load_engine(name: str, settings: Mapping[str, Any]) -> Engine:
     except ValueError as error:
         raise ConfigurationError(str(error), where=f"settings of {name}") from error
     return engine
+
+
+def require_engines(jobs: Iterable[Job]) -> None:
+    """Ask the engines of these jobs whether their codes are there, before any job can fail for it.
+
+    Raises
+    ------
+    MissingExtraError
+        An engine's code is not installed.
+    EngineFailure
+        ``"unsupported"``: the command of a code cannot be found.
+    """
+    for job in {job.engine: job for job in jobs}.values():
+        try:
+            require = getattr(load_engine(job.engine, job.settings), "require", None)
+        except ConfigurationError:
+            continue  # Jobs of an engine that cannot be had say so themselves.
+        if require is not None:
+            require()
 
 
 def new_job(

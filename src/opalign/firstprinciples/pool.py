@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
-from opalign.firstprinciples.job_state import Attempt, settled_state, write_state
+from opalign.firstprinciples.job_state import Attempt, write_state
+from opalign.firstprinciples.tasks import Task, TaskName
 from opalign.firstprinciples.worker import GRACE_SECONDS, LOCK_WAIT_SECONDS, Order, now
 
 THREADS = {
@@ -109,6 +110,8 @@ def run_pool(
     report: Callable[[Report], None],
     started: Callable[[Path], None] | None = None,
     before: float | None = None,
+    name: TaskName = "compute",
+    settings: Mapping[str, Any] | None = None,
 ) -> int:
     """Compute the jobs of ``folders`` in this order, at most ``workers`` at a time.
 
@@ -122,6 +125,8 @@ def run_pool(
         Called for every attempt that ended, and every job handed out.
     before
         ``time.monotonic()`` after which no further job is started; those at work go on.
+    name, settings
+        What to do with the jobs: to compute them, or to correct their results, and how.
 
     Returns
     -------
@@ -148,7 +153,7 @@ def run_pool(
             for worker in pool:
                 if worker.order is None and waiting:
                     folder = waiting.popleft()
-                    worker.give(Order(str(folder), time_seconds, memory_gb))
+                    worker.give(Order(str(folder), time_seconds, memory_gb, name, settings))
                     if started is not None:
                         started(folder)
             if not any(worker.order for worker in pool):
@@ -183,18 +188,18 @@ def _hear(worker: _Worker, ready: bool) -> Report | None:
     order = worker.order
     if worker.dead:
         worker.process.kill()
-        attempt = None if order is None else _bury(Path(order.folder))
+        attempt = None if order is None else _bury(order.task())
     if attempt is None or order is None:
         return None
     worker.order, worker.overdue = None, float("inf")
     return Report(Path(order.folder), attempt)
 
 
-def _bury(folder: Path) -> Attempt:
+def _bury(task: Task) -> Attempt:
     """Record the attempt of a worker that could not do so itself."""
-    state = settled_state(folder)
+    state = task.settled()
     if state.status == "done":
         return state.attempts[-1]
     attempt = Attempt(now(), 0.0, "failed", "crashed", WORKER_DIED)
-    write_state(folder, state.after(attempt))
+    write_state(task.folder, state.after(attempt))
     return attempt

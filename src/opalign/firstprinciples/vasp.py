@@ -61,6 +61,11 @@ class VaspEngine:
         )
         return expected_seconds(structure, alike) * (2.0 if self.settings.hybrid else 1.0)
 
+    def require(self) -> None:
+        """Raise MissingExtraError without atomate2, EngineFailure without the command of VASP."""
+        require_atomate2()
+        vasp_commands()
+
     def run(self, structure: Structure, folder: Path) -> EngineResult:
         """Compute inside ``folder``, going on from the jobs finished there.
 

@@ -1,4 +1,4 @@
-"""A worker: one process that computes jobs one after the other, each in a process forked from it.
+"""A worker: one process that does jobs one after the other, each in a process forked from it.
 
 The worker itself computes nothing: it watches the clock and the memory of the job, kills it with
 all that it has started, and writes down how it ended. So a crash, a hang or a memory hog costs one
@@ -20,22 +20,22 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from opalign.errors import MissingExtraError
 from opalign.firstprinciples.engine import EngineFailure, FailureReason
-from opalign.firstprinciples.job_run import run_job
 from opalign.firstprinciples.job_state import (
     LOCK_FILE,
     Attempt,
     Outcome,
     job_lock,
-    settled_state,
     write_state,
 )
 from opalign.firstprinciples.jobs import LOG_FILE, load_engine, read_job
+from opalign.firstprinciples.tasks import Task, TaskName, task_of
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 2.0
@@ -59,35 +59,41 @@ class Order:
     folder: str
     time_seconds: float
     memory_gb: float
+    name: TaskName = "compute"
+    settings: Mapping[str, Any] | None = None
+
+    def task(self) -> Task:
+        """Return what is to be done."""
+        return task_of(self.name, Path(self.folder), self.settings)
 
 
 def supervise(order: Order, orders: Orders) -> Attempt:
     """Run one job in a forked process within its limits and record the attempt in its state."""
-    folder = Path(order.folder)
+    task = order.task()
     patience = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
-        with job_lock(folder / LOCK_FILE) as free:
+        with job_lock(task.folder / LOCK_FILE) as free:
             if free:
                 # Whoever held the lock until now may have finished the job.
-                state = settled_state(folder)
+                state = task.settled()
                 if state.status == "done":
                     return state.attempts[-1]
-                write_state(folder, replace(state, status="running"))
-                attempt = _supervised(order, folder, orders)
-                write_state(folder, state.after(attempt))
+                write_state(task.folder, replace(state, status="running"))
+                attempt = _supervised(order, task, orders)
+                write_state(task.folder, state.after(attempt))
                 return attempt
         if time.monotonic() > patience:
             return Attempt(now(), 0.0, "interrupted", detail="another process is at this job")
         time.sleep(POLL_SECONDS)
 
 
-def _supervised(order: Order, folder: Path, orders: Orders) -> Attempt:
+def _supervised(order: Order, task: Task, orders: Orders) -> Attempt:
     started, clock = now(), time.monotonic()
     readable, writable = os.pipe()
     process = os.fork()
     if process == 0:
         os.close(readable)
-        _child(folder, order, writable)
+        _child(task, order, writable)
     os.close(writable)
     os.set_blocking(readable, False)
     # Both sides set the group, since either may come first.
@@ -173,22 +179,25 @@ def _judge(
     return "failed", "crashed", f"killed by {name}"
 
 
-def _child(folder: Path, order: Order, writable: int) -> NoReturn:
+def _child(task: Task, order: Order, writable: int) -> NoReturn:
     """Be the job: never returns into the worker's code, whatever happens."""
     try:
         os.setpgid(0, 0)
         _die_with_parent()
-        _redirect(folder / LOG_FILE)
+        _redirect(task.folder / LOG_FILE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         space = int((order.memory_gb + ADDRESS_HEADROOM_GB) * GIGABYTE)
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         _quietly(lambda: resource.setrlimit(resource.RLIMIT_AS, (space, hard)))
         told: dict[str, Any] = {"outcome": "done", "reason": None, "detail": ""}
         try:
-            run_job(folder)
+            task.run()
         except EngineFailure as failure:
             detail = failure.detail[:DETAIL_LENGTH]
             told = {"outcome": "failed", "reason": failure.reason, "detail": detail}
+        except MissingExtraError as error:
+            # Not the material's fault: it waits until the code is there.
+            told = {"outcome": "interrupted", "reason": None, "detail": str(error)}
         os.write(writable, json.dumps(told).encode())
     except BaseException:
         traceback.print_exc()

@@ -14,7 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from opalign.errors import StructureError
+from opalign.firstprinciples.correction import corrected_result
 from opalign.firstprinciples.engine import EngineFailure, EngineResult
+from opalign.firstprinciples.hybrid import HybridGap
 from opalign.spectrum.grid import EnergyGrid
 from opalign.spectrum.kramers_kronig import real_from_imaginary
 from opalign.spectrum.sum_rules import plasma_energy
@@ -50,6 +52,8 @@ class FakeSettings(BaseModel):
     #: File to which every start and every step is written.
     journal: str = ""
     strength: float = 1.0
+    #: Trouble of the corrections, in turn as those of the materials.
+    corrections: tuple[str, ...] = ("none",)
     #: Materials that the engine cannot even estimate.
     refused: tuple[int, ...] = ()
 
@@ -76,6 +80,14 @@ class FakeEngine:
         time.sleep(self.settings.seconds / 2)
         trouble = self.settings.troubles[name % len(self.settings.troubles)]
         return TROUBLES.get(trouble, lambda *_: result_of(structure))(structure, self.settings)
+
+    def correct(self, result, folder, settings):
+        name = number(result.structure)
+        self.note(f"correct {name} {os.getpid()}")
+        time.sleep(self.settings.seconds)
+        trouble = self.settings.corrections[name % len(self.settings.corrections)]
+        TROUBLES.get(trouble, lambda *_: None)(result.structure, self.settings)
+        return corrected_result(result, gap_of(result))
 
     def note(self, text):
         if self.settings.journal:
@@ -113,6 +125,24 @@ def result_of(structure, epsilon_scale=1.0, grid=None, electrons=8.0):
         scalars={"pbe0_shift_eV": 2.0},
         seconds={"all": 1.0},
         provenance={"code": "fake", "electrons": electrons},
+    )
+
+
+def gap_of(result, exchange_shift=6.0):
+    """The hybrid's gap of a result, converged on the second mesh."""
+    meshes = ([3, 3, 3], [4, 4, 4])
+    return HybridGap(
+        semilocal_gap=result.band_gap,
+        exchange_shift=exchange_shift,
+        hubbard_shift=0.0,
+        valence_point=(0.0, 0.0, 0.0),
+        conduction_point=(0.5, 0.0, 0.0),
+        functional="PBE",
+        edge_mesh=(4, 4, 4),
+        history=tuple({"mesh": mesh, "exchange_shift": exchange_shift} for mesh in meshes),
+        converged=True,
+        change=0.04,
+        seconds={"ground": 2.0},
     )
 
 
