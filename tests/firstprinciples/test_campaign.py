@@ -314,9 +314,25 @@ def test_filters_count_and_cost_limits(tmp_path):
         assert before["passed"] == after["entered"]
     assert steps[-1]["rule"] == "expected cost"
     assert steps[-1]["passed"] == len(campaign.plan.jobs) == campaign.plan.funnel["kept"]
-    assert {"symmetry and size", "expected cost"} <= {
+    assert {"size", "expected cost"} <= {
         each["rule"] for each in campaign.plan.funnel["rejections"]
     }
+
+
+def test_the_size_limit_holds_without_the_criteria_of_the_study(tmp_path):
+    table = str(table_of(tmp_path / "in.parquet", 3))
+    for sites, kept in ((2, 3), (1, 0)):
+        config = parse_campaign(
+            {
+                "source": {"kind": "table", "path": table},
+                "filters": {"study": False, "unique": False, "maximum_sites": sites},
+                "engine": "fake_engine:make",
+            }
+        )
+        funnel = plan_campaign(config, tmp_path / "campaign").plan.funnel
+        (step,) = funnel["steps"]
+        assert (step["rule"], step["entered"], step["passed"]) == ("size", 3, kept)
+        assert len(funnel["rejections"]) == 3 - kept
 
 
 def test_what_the_engine_refuses_is_counted_and_stops_nothing(tmp_path):

@@ -60,7 +60,9 @@ class CandidateFilters(_Frozen):
     """Which candidates are computed; each filter is counted."""
 
     study: bool = Field(default=True, description="the reference study's four criteria")
-    maximum_sites: int = Field(default=40, ge=1, description="atoms in the primitive cell")
+    maximum_sites: int = Field(
+        default=40, ge=1, description="atoms in the primitive cell, also without the criteria"
+    )
     unique: bool = Field(default=True, description="no crystal twice")
     identifiers: list[str] | None = Field(default=None, description="these alone; None for all")
 

@@ -14,7 +14,12 @@ from opalign.firstprinciples.campaign_config import (
     PrototypeSource,
 )
 from opalign.firstprinciples.candidates import Candidate, OnFailure, read_candidates
-from opalign.firstprinciples.criteria import filter_candidates, is_unique, study_criteria
+from opalign.firstprinciples.criteria import (
+    filter_candidates,
+    is_small,
+    is_unique,
+    study_criteria,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def select_candidates(config: CampaignConfig) -> Selection:
         )
     if filters.study:
         rules += study_criteria(filters.maximum_sites)
+    else:
+        rules.append(is_small(filters.maximum_sites))
     funnel = filter_candidates(candidates, rules)
     if filters.unique:
         # Only among what is left are duplicates worth the search.

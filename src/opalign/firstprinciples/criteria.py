@@ -32,12 +32,13 @@ SYMMETRY_PRECISION = 0.01
 
 
 def study_criteria(maximum_sites: int = MAXIMUM_SITES) -> list[Rule[Candidate]]:
-    """All criteria in the order of the study."""
+    """All criteria in the order of the study; the fourth, symmetry and size, in two rules."""
     return [
         has_chalcogen(),
         has_no_excluded_element(),
         has_even_electrons(),
-        is_symmetric_and_small(maximum_sites),
+        is_symmetric(),
+        is_small(maximum_sites),
     ]
 
 
@@ -92,23 +93,31 @@ def has_even_electrons() -> Rule[Candidate]:
     )
 
 
-def is_symmetric_and_small(
-    maximum_sites: int = MAXIMUM_SITES, precision: float = SYMMETRY_PRECISION
-) -> Rule[Candidate]:
-    """Space group other than P1, and at most ``maximum_sites`` atoms in the primitive cell."""
-    if maximum_sites < 1 or precision <= 0:
-        raise ConfigurationError("maximum_sites and precision have to be positive")
+def is_symmetric(precision: float = SYMMETRY_PRECISION) -> Rule[Candidate]:
+    """Space group other than P1, to ``precision`` in Å."""
+    if precision <= 0:
+        raise ConfigurationError("precision has to be positive", expected="Å, such as 0.01")
 
     def reason(candidate: Candidate) -> str | None:
         cell = _symmetry(candidate.structure, precision)
         if cell is None:
             return "symmetry could not be found"
-        spacegroup, sites, _ = cell
-        if spacegroup == 1:
-            return "space group P1"
+        return "space group P1" if cell[0] == 1 else None
+
+    return Rule("symmetry", "space group other than P1", reason)
+
+
+def is_small(maximum_sites: int = MAXIMUM_SITES) -> Rule[Candidate]:
+    """At most ``maximum_sites`` atoms in the primitive cell, or the given one if none is found."""
+    if maximum_sites < 1:
+        raise ConfigurationError("maximum_sites has to be positive", expected="1 or more")
+
+    def reason(candidate: Candidate) -> str | None:
+        cell = _symmetry(candidate.structure)
+        sites = len(candidate.structure) if cell is None else cell[1]
         return f"{sites} atoms in the primitive cell" if sites > maximum_sites else None
 
-    return Rule("symmetry and size", f"not P1, at most {maximum_sites} atoms", reason)
+    return Rule("size", f"at most {maximum_sites} atoms in the primitive cell", reason)
 
 
 def is_unique(candidates: Sequence[Candidate]) -> Rule[Candidate]:
@@ -143,7 +152,7 @@ def _symmetry_of_cell(
     numbers: tuple[int, ...],
     precision: float,
 ) -> tuple[int, int, int] | None:
-    """Two rules in a row ask for the same cell, hence the cache."""
+    """Rules in a row ask for the same cell, hence the cache."""
     import spglib
 
     dataset = spglib.get_symmetry_dataset((lattice, positions, numbers), symprec=precision)
