@@ -186,7 +186,7 @@ def _session(key: str, retries: int, pause: float) -> Session:
     except ImportError as error:
         raise MissingExtraError(
             "the Materials Project is asked through requests",
-            cure="pip install 'opalign[materialsproject]'",
+            cure="pip install requests",
         ) from error
     retry = Retry(
         total=retries,
