@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -303,9 +304,10 @@ def test_a_given_fraction_needs_no_response(computed):
     assert exchange_fraction(str(place), fixed)["exchange_fraction"] == 0.25
 
 
-def vasp_campaign(folder: Path, crystal: Structure):
+def vasp_campaign(folder: Path, *crystals: Structure):
     (folder / "structures").mkdir(parents=True)
-    crystal.to(str(folder / "structures" / "MgSe.cif"))
+    for crystal in crystals:
+        crystal.to(str(folder / "structures" / f"{crystal.reduced_formula}.cif"))
     config = {
         "source": {"kind": "folder", "path": str(folder / "structures")},
         "filters": {"study": False, "unique": False},
@@ -358,6 +360,28 @@ def test_a_campaign_runs_vasp_in_its_own_pool(crystal, machine, tmp_path):
     folder = campaign.job_folder(campaign.plan.jobs[0])
     assert read_state(folder).status == "done", read_state(folder).detail
     assert load_result(folder).provenance["engine"] == "vasp"
+
+
+def test_what_makes_no_flow_fails_alone(crystal, tmp_path):
+    odd = crystal.copy()
+    odd.replace_species({"Mg": "Na"})
+    campaign = vasp_campaign(tmp_path, odd, crystal)
+    jobs = {job.identifier: job for job in campaign.plan.jobs}
+    content = crystal.as_dict()
+    content["sites"][0]["species"][0]["occu"] = 0.5
+    broken = replace(jobs["MgSe"], identifier="broken", structure=content)
+    campaign = replace(
+        campaign, plan=replace(campaign.plan, jobs=(jobs["NaSe"], broken, jobs["MgSe"]))
+    )
+    assert [flow.name for flow in campaign_vasp_flows(campaign)] == ["MgSe"]
+    states = campaign.states()
+    assert [(state.status, state.reason) for state in states] == [
+        ("failed", "odd electron count"),
+        ("failed", "unsupported"),
+        ("waiting", None),
+    ]
+    assert "45 electrons" in states[0].detail
+    assert len(states[0].attempts) == 1
 
 
 def test_flows_are_made_of_campaigns_of_vasp_alone(crystal, tmp_path):

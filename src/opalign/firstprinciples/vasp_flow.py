@@ -17,11 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opalign.crystal.convert import to_structure
-from opalign.errors import ConfigurationError
-from opalign.firstprinciples.engine import EngineFailure, EngineResult
+from opalign.errors import ConfigurationError, StructureError
+from opalign.firstprinciples.engine import EngineFailure, EngineResult, FailureReason
 from opalign.firstprinciples.gpaw_response import as_lists, from_lists
 from opalign.firstprinciples.gpaw_structure import check_electrons, standard_cell
-from opalign.firstprinciples.job_state import read_state
+from opalign.firstprinciples.job_state import (
+    LOCK_FILE,
+    Attempt,
+    job_lock,
+    read_state,
+    write_state,
+)
 from opalign.firstprinciples.jobs import RESULT_FOLDER
 from opalign.firstprinciples.vasp_failures import require_atomate2
 from opalign.firstprinciples.vasp_results import (
@@ -31,6 +37,7 @@ from opalign.firstprinciples.vasp_results import (
     result_from_runs,
 )
 from opalign.firstprinciples.vasp_settings import VaspSettings
+from opalign.firstprinciples.worker import now
 from opalign.spectrum.grid import EnergyGrid
 
 if TYPE_CHECKING:
@@ -123,7 +130,9 @@ def campaign_vasp_flows(
     """Return the flow of every job of a VASP campaign that waits, one queue job for every step.
 
     Their results are saved where ``opalign compute status`` and ``export`` look for them.
-    (:func:`~opalign.firstprinciples.flow.campaign_flows` makes one queue job of all steps.)
+    (:func:`~opalign.firstprinciples.flow.campaign_flows` makes one queue job of all steps.) A
+    material of which no flow can be made, such as one with an odd number of electrons, has failed
+    with that reason in the campaign's folder.
 
     Raises
     ------
@@ -131,6 +140,8 @@ def campaign_vasp_flows(
         The campaign computes with another engine.
     MissingExtraError
         atomate2 is not installed.
+    StorageError
+        A failure cannot be recorded in the campaign's folder.
     """
     if campaign.config.engine != "vasp":
         raise ConfigurationError(
@@ -138,17 +149,36 @@ def campaign_vasp_flows(
             where=str(campaign.folder),
             expected="engine: vasp",
         )
-    return [
-        vasp_flow(
-            to_structure(job.structure, job.identifier),
-            VaspSettings.model_validate(job.settings),
-            folder=campaign.job_folder(job) / RESULT_FOLDER,
-            name=job.identifier,
-        )
-        for job in campaign.plan.jobs
-        if (identifiers is None or job.identifier in identifiers)
-        and read_state(campaign.job_folder(job)).status == "waiting"
-    ]
+    flows = []
+    for job in campaign.plan.jobs:
+        folder = campaign.job_folder(job)
+        if identifiers is not None and job.identifier not in identifiers:
+            continue
+        if read_state(folder).status != "waiting":
+            continue
+        try:
+            flow = vasp_flow(
+                to_structure(job.structure, job.identifier),
+                VaspSettings.model_validate(job.settings),
+                folder=folder / RESULT_FOLDER,
+                name=job.identifier,
+            )
+        except EngineFailure as failure:
+            _record(folder, failure.reason, failure.detail)
+        except StructureError as error:
+            _record(folder, "unsupported", str(error))
+        else:
+            flows.append(flow)
+    return flows
+
+
+def _record(folder: Path, reason: FailureReason, detail: str) -> None:
+    """Write down why a job has failed before it could begin; one that is at work is left alone."""
+    with job_lock(folder / LOCK_FILE) as free:
+        state = read_state(folder)
+        if free and state.status == "waiting":
+            attempt = Attempt(now(), 0.0, "failed", reason, detail)
+            write_state(folder, state.after(attempt))
 
 
 def check_ground_state(folder: str, settings: Mapping[str, Any]) -> dict[str, str]:
