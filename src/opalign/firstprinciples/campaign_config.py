@@ -71,7 +71,7 @@ class Limits(_Frozen):
     """What one job may take; no part of a job's key, so that a retry goes on where it stopped."""
 
     time_seconds: float = Field(default=3600.0, gt=0, description="wall clock of one job")
-    memory_gb: float = Field(default=8.0, gt=0, description="resident memory of one job")
+    memory_gb: float = Field(default=8.0, gt=0, description="resident, of a job's own process")
     expected_seconds: float | None = Field(
         default=None, gt=0, description="jobs expected to take longer are not planned"
     )

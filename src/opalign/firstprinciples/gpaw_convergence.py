@@ -1,10 +1,11 @@
 """Settings raised one after another until the spectrum no longer changes.
 
 **Criterion.** Two successive settings agree where SC of Im ε̄, Gaussian σ = 0.1 eV, is at least the
-target (0.95) both for independent particles and in the RPA; the coarser is compared with the finer,
-which is then used. Cutoffs and bands are tested on a coarse mesh, where a test costs little, and
-raised where it fails; the mesh comes last and grows until it passes. An easy material is done after
-one test of each.
+target (0.95) both for independent particles and in the RPA; the finer is the reference. Cutoffs and
+bands are tested on a coarse mesh, where a test costs little, and raised where it fails; of the two
+that agree the coarser is kept, since the finer would cost more on every mesh to come. The mesh
+comes last and grows until it passes; there the finer is used, since it is computed anyway. An easy
+material is done after one test of each.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def converged(
     epsilon: Callable[[Numerics], Epsilon],
     mesh: Callable[[float], tuple[int, int, int]],
 ) -> tuple[Numerics, list[dict[str, Any]]]:
-    """Return settings whose spectra agree with the next coarser ones, and the history of tests.
+    """Return settings whose spectra no longer change, and the history of tests.
+
+    Cutoffs and bands agree with the next finer ones, the mesh with the next coarser one.
 
     Parameters
     ----------

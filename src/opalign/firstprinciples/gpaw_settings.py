@@ -25,7 +25,9 @@ class GpawSettings(BaseModel):
         default=3.0, gt=0.0, description="k points of the ground state per Å⁻¹"
     )
     optics_density: float = Field(
-        default=5.5, gt=0.0, description="k points of the response per Å⁻¹"
+        default=5.5,
+        gt=0.0,
+        description="k points of the response per Å⁻¹; not used with converge, which tries its own",
     )
     optics_mesh: tuple[int, int, int] | None = Field(
         default=None, description="Γ-centred mesh of the response in place of one by density"
@@ -62,10 +64,15 @@ class GpawSettings(BaseModel):
         default=False, description="refuse what a spin-polarised run finds magnetic"
     )
     converge: bool = Field(
-        default=False, description="raise mesh, bands and cutoffs until spectra agree"
+        default=False,
+        description="raise bands and cutoffs from those given, and the mesh from 3.5 points per "
+        "Å⁻¹, until spectra agree",
     )
     convergence_target: float = Field(
-        default=0.95, gt=0.0, lt=1.0, description="similarity of successive spectra"
+        default=0.95,
+        gt=0.0,
+        lt=1.0,
+        description="least similarity of successive spectra: SC of Im ε, Gaussian σ = 0.1 eV",
     )
     smallest_gap: float = Field(default=0.1, ge=0.0, description="below it a material is a metal")
 
