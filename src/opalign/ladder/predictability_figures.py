@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from opalign.ladder.data import LadderData
 from opalign.ladder.figures import BASELINE_COLOR, COLORS, save_figure
-from opalign.ladder.labels import label_points
 from opalign.spectrum.broadening import Broadening
+from opalign.spectrum.plots.labels import label_points
 from opalign.training.spectra import SpectraSet
 
 

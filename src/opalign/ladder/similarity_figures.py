@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from opalign.ladder.data import LadderData
 from opalign.ladder.figures import COLORS, save_figure
-from opalign.ladder.labels import label_points
+from opalign.spectrum.plots.labels import label_points
 
 NAMED = 8
 

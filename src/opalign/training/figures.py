@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from opalign.files import atomic_path
+from opalign.spectrum.plots.labels import label_points
 from opalign.training.metrics import coefficient_of_determination
 from opalign.training.spectra import SpectraSet
 
@@ -123,17 +124,6 @@ def _onset_parity(path: Path, frame: pd.DataFrame, level: str) -> Path:
     top = 1.05 * float(max([1.0, *reference, *predicted]))
     axis.plot([0, top], [0, top], color="0.6", lw=1, zorder=1)
     axis.scatter(reference, predicted, s=22, color="#0072B2", edgecolor="white", lw=0.5, zorder=2)
-    worst = np.argsort(-np.abs(predicted - reference))[:4]
-    for row in worst:
-        right = reference[row] > 0.7 * top
-        axis.annotate(
-            str(frame["formula"].to_numpy()[known][row]),
-            (reference[row], predicted[row]),
-            textcoords="offset points",
-            xytext=(-5 if right else 5, 3),
-            ha="right" if right else "left",
-            fontsize=7,
-        )
     axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     axis.set_xlabel("onset of the reference / eV")
     axis.set_ylabel("onset of the prediction / eV")
@@ -143,6 +133,8 @@ def _onset_parity(path: Path, frame: pd.DataFrame, level: str) -> Path:
         f"{level}: onset energy, {len(reference)} materials\nMAE {error:.2f} eV, R² {r2:.2f}",
         fontsize=10,
     )
+    worst = np.argsort(-np.abs(predicted - reference))[:4]
+    label_points(axis, reference, predicted, list(frame["formula"].to_numpy()[known]), worst)
     return _save(figure, path)
 
 

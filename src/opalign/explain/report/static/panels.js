@@ -50,7 +50,7 @@ const GroupPanels = (function () {
         text: shown.flatMap(() => rows.map((i) => data.formulas[i])), hoverinfo: "text+x", mode: "markers",
         marker: { color: tint, size, symbol: "line-ns", line: { width: 1.6, color: tint } } });
       panel([trace(rest, OTHERS, 0.17, 9), trace(own, colour, -0.17, 11)], "order parameter, largest over the cation sites", "", "coordination of the cations, others in grey below",
-        { margin: { l: 182, r: 14, t: 34, b: 44 }, yaxis: { tickvals: shown.map((_, k) => k), ticktext: shown, range: [shown.length - 0.5, -0.5], gridcolor: "#f3f5f8", zeroline: false }, xaxis: { title: { text: "order parameter, largest over the cation sites" }, range: [-0.03, 1.03], gridcolor: "#eceff3", zeroline: false } });
+        { yaxis: { automargin: true, tickvals: shown.map((_, k) => k), ticktext: shown, range: [shown.length - 0.5, -0.5], gridcolor: "#f3f5f8", zeroline: false }, xaxis: { title: { text: "order parameter, largest over the cation sites" }, range: [-0.03, 1.03], gridcolor: "#eceff3", zeroline: false } });
     }
 
     function bars(own, rest, colour, values, title) {

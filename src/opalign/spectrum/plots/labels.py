@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 SIZE = 7
 #: Offsets in points, and how the text is aligned there; the first that is free is taken.
@@ -64,8 +64,19 @@ def label_points(
         )  # fmt: skip
         _move(label, min(PLACES, key=lambda place: covered(label, place)))
         taken.append(extent(label))
+        _lead(axis, label, extent(label), points[row])
         labels.append(label)
     return labels
+
+
+def _lead(axis: Axes, label: Annotation, box: BboxBase, point: NDArray[np.float64]) -> None:
+    """Draw a thin line from a name to its point: beside other points it could be of any of them."""
+    nearest = np.clip(point, box.min, box.max)
+    offset = (nearest - point) * 72.0 / axis.figure.dpi
+    axis.annotate(
+        "", label.xy, xytext=tuple(offset), textcoords="offset points", zorder=1,
+        arrowprops={"arrowstyle": "-", "lw": 0.6, "color": "0.4", "shrinkA": 0, "shrinkB": 2},
+    )  # fmt: skip
 
 
 def _move(label: Annotation, place: tuple[float, float, str]) -> None:
