@@ -12,6 +12,8 @@ from opalign.firstprinciples.campaign_cost import CostFit
 from opalign.spectrum.plots.style import COLORS, FAINT_COLOR, new_figure, save, style_axes
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+
     from opalign.firstprinciples.card import Distribution
 
 BINS = 24
@@ -20,7 +22,7 @@ BINS = 24
 def draw_distributions(found: Sequence[Distribution], path: Path) -> Path:
     """Draw histograms, one panel a quantity, the levels as outlines of their own."""
     names = list(dict.fromkeys(each.name for each in found))
-    figure = new_figure(3.0 * len(names), 2.9)
+    figure = new_figure(3.0 * len(names), 3.1)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
@@ -43,9 +45,16 @@ def draw_distributions(found: Sequence[Distribution], path: Path) -> Path:
         unit = parts[0].unit if parts else ""
         panel.set_xlabel(f"{name} / {unit}" if unit else name)
         panel.set_xlim(0.0, top)
-        if any(each.level for each in parts):
-            panel.legend(frameon=False, fontsize=8.5)
     panels[0].set_ylabel("Materials")
+    levels: dict[str, Artist] = {}
+    for panel in panels:
+        handles, labels = panel.get_legend_handles_labels()
+        levels |= zip(labels, handles, strict=True)
+    if levels:
+        # Above all panels: within one it lies on the curves.
+        figure.legend(
+            levels.values(), levels, loc="outside upper right", ncols=4, frameon=False, fontsize=9
+        )
     save(figure, path)
     return path
 
