@@ -19,6 +19,7 @@ from opalign.firstprinciples.campaign_config import (
     parse_campaign,
     read_campaign,
     with_overrides,
+    with_spin_check,
     write_campaign,
 )
 from opalign.firstprinciples.campaign_run import retry, run_campaign
@@ -333,6 +334,43 @@ def test_the_size_limit_holds_without_the_criteria_of_the_study(tmp_path):
         (step,) = funnel["steps"]
         assert (step["rule"], step["entered"], step["passed"]) == ("size", 3, kept)
         assert len(funnel["rejections"]) == 3 - kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "checked"),
+    [
+        ({}, True),
+        ({"engine": "vasp"}, True),
+        ({"settings": {"spin_check": False}}, False),
+        ({"filters": {"study": False}}, False),
+        # The keys of what was computed of prototypes stay what they are.
+        ({"source": {"kind": "prototypes", "count": 1, "types": ["rocksalt"]}}, False),
+    ],
+)
+def test_the_studys_criteria_ask_for_a_spin_polarised_run(tmp_path, changes, checked):
+    table = str(table_of(tmp_path / "in.parquet", 1))
+    content = {"source": {"kind": "table", "path": table}, "engine": "gpaw", **changes}
+    config = parse_campaign(content)
+    campaign = plan_campaign(config, tmp_path / "campaign")
+    (job,) = campaign.plan.jobs
+    assert job.settings["spin_check"] is checked
+    assert campaign.config == (with_spin_check(config) if checked else config)
+    assert open_campaign(campaign.folder).config == campaign.config
+
+
+def test_a_campaign_without_spin_check_keeps_its_jobs_when_its_plan_is_made_anew(tmp_path):
+    table = str(table_of(tmp_path / "in.parquet", 1))
+    config = parse_campaign({"source": {"kind": "table", "path": table}, "engine": "gpaw"})
+    write_campaign(tmp_path / "campaign" / "campaign.yaml", config)
+    (job,) = open_campaign(tmp_path / "campaign").plan.jobs
+    assert job.settings["spin_check"] is False
+
+
+def test_an_engine_of_the_users_own_is_not_asked_for_spin(tmp_path):
+    table = str(table_of(tmp_path / "in.parquet", 1))
+    source = {"kind": "table", "path": table}
+    config = parse_campaign({"source": source, "engine": "fake_engine:make"})
+    assert len(plan_campaign(config, tmp_path / "campaign").plan.jobs) == 1
 
 
 def test_what_the_engine_refuses_is_counted_and_stops_nothing(tmp_path):

@@ -150,6 +150,7 @@ def test_settings_of_the_study():
     settings = study_settings(["Ti", "Sr", "O"])
     assert settings.functional == "PBEsol"
     assert settings.hubbard_u == {"Ti": 3.0}
+    assert settings.spin_check
     assert study_settings(["Mg", "O"]).hubbard_u == {}
 
 

@@ -24,6 +24,7 @@ from opalign.files import write_text
 from opalign.firstprinciples.campaign_config import (
     CampaignConfig,
     read_campaign,
+    with_spin_check,
     write_campaign,
 )
 from opalign.firstprinciples.campaign_source import Selection, select_candidates
@@ -90,6 +91,8 @@ def plan_campaign(config: CampaignConfig, folder: str | Path) -> Campaign:
     """Choose the candidates, plan their jobs and write both into ``folder``.
 
     In a folder with a plan, jobs that are planned again keep their state, results and retries.
+    Where the study's criteria ask for a spin-polarised run, the configuration that is kept says so
+    (:func:`~opalign.firstprinciples.campaign_config.with_spin_check`).
 
     Raises
     ------
@@ -100,7 +103,11 @@ def plan_campaign(config: CampaignConfig, folder: str | Path) -> Campaign:
     StorageError
         A run is at work in the folder.
     """
-    folder = Path(folder)
+    return _planned(with_spin_check(config), Path(folder))
+
+
+def _planned(config: CampaignConfig, folder: Path) -> Campaign:
+    """Plan the configuration as it is."""
     engine = load_engine(config.engine, config.settings)
     jobs, funnel = _jobs(select_candidates(config), engine, config)
     jobs = _without_known(jobs, funnel, config)
@@ -137,7 +144,7 @@ def open_campaign(folder: str | Path) -> Campaign:
         jobs = tuple(Job.from_dict(job) for job in content["jobs"])
         return Campaign(folder, config, Plan(jobs, content["funnel"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        campaign = plan_campaign(config, folder)
+        campaign = _planned(config, folder)
         problem = f"{PLAN_FILE} was made anew: {type(error).__name__}: {error}"
         return replace(campaign, problems=(problem,))
 

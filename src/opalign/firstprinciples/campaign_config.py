@@ -56,10 +56,18 @@ Source = Annotated[
 ]
 
 
+SPIN_CHECKING = ("gpaw", "vasp")
+"""Engines with the setting ``spin_check``."""
+
+
 class CandidateFilters(_Frozen):
     """Which candidates are computed; each filter is counted."""
 
-    study: bool = Field(default=True, description="the reference study's four criteria")
+    study: bool = Field(
+        default=True,
+        description="the reference study's four criteria; the third, no spin, is left to the "
+        "engine's spin_check, which is on for structures that are not prototypes",
+    )
     maximum_sites: int = Field(
         default=40, ge=1, description="atoms in the primitive cell, also without the criteria"
     )
@@ -157,6 +165,23 @@ def parse_campaign(content: Mapping[str, Any], where: str = "campaign") -> Campa
         raise ConfigurationError(
             "; ".join(problems), where=where, cure="correct these keys of the campaign"
         ) from error
+
+
+def with_spin_check(config: CampaignConfig) -> CampaignConfig:
+    """Return the configuration with ``spin_check`` on where the study's criteria ask for it.
+
+    Only a spin-polarised run tells that a material is not magnetic; an even number of electrons
+    does not. What the settings say themselves holds, and compounds of the prototype generator
+    are left to the number of electrons.
+    """
+    if (
+        not config.filters.study
+        or isinstance(config.source, PrototypeSource)
+        or config.engine not in SPIN_CHECKING
+        or "spin_check" in config.settings
+    ):
+        return config
+    return config.model_copy(update={"settings": {**config.settings, "spin_check": True}})
 
 
 def write_campaign(path: str | PathLike[str], config: CampaignConfig) -> Path:

@@ -89,6 +89,6 @@ class VaspSettings(BaseModel):
 
 
 def study_settings(elements: Iterable[str]) -> VaspSettings:
-    """Return the reference study's protocol: PBEsol, with U where it sets one."""
+    """Return the reference study's protocol: PBEsol, U where it sets one, nothing magnetic."""
     chosen = {symbol: STUDY_HUBBARD_U[symbol] for symbol in elements if symbol in STUDY_HUBBARD_U}
-    return VaspSettings(functional="PBEsol", hubbard_u=chosen)
+    return VaspSettings(functional="PBEsol", hubbard_u=chosen, spin_check=True)
