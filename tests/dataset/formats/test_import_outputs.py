@@ -104,14 +104,17 @@ def test_files_named_after_their_material_with_structures_beside(tmp_path):
         write_spectrum(OpticalSpectrum(GRID, epsilon, "bse"), tmp_path / f"{name}.csv")
         if name != "bare":
             ROCKSALT.to(filename=str(tmp_path / f"{name}.cif"))
+    # A spectrum is no structure, though its name could be that of one.
+    write_spectrum(OpticalSpectrum(GRID, epsilon, "rpa"), tmp_path / "other.json")
     report = import_outputs(tmp_path, tmp_path / "out" / "mine.parquet")
     table = SpectraTable.open(report.path)
     assert table.ids == ["a", "b"]
     assert table.levels["bse"].components == ("mean",)
     assert np.isnan(table.scalar("direct_gap_eV")).all()
-    ((name, reason),) = report.skipped
+    (name, reason), (other, _) = report.skipped
     assert name.endswith("bare.csv")
     assert "2 structure files stand beside it" in reason
+    assert other.endswith("other.json")
 
 
 def test_several_levels_and_what_is_not_there(tmp_path):

@@ -234,7 +234,7 @@ def _structure_beside(path: Path) -> Structure:
     beside = sorted(
         other
         for other in path.parent.iterdir()
-        if other != path and other.is_file() and format_of(other) is not None
+        if other.is_file() and format_of(other) is not None and _format(other) is None
     )
     stem = path.name.partition(".")[0]
     named = [other for other in beside if other.name.partition(".")[0] == stem] or beside
