@@ -77,7 +77,11 @@ def table(tmp_path):
 
 
 SETTINGS = FilterSettings(
-    gap_column="gap", energy_column="energy", references=REFERENCES, flag_column="flags"
+    gap_column="gap",
+    energy_column="energy",
+    references=REFERENCES,
+    unknown_stability="keep",
+    flag_column="flags",
 )
 
 
@@ -151,18 +155,45 @@ def test_competing_phases_count_even_where_another_filter_drops_them(table):
     found = filter_table(table, None, settings)
     reasons = {each.identifier: each.rule for each in found.rejections}
     assert reasons["MgTiO3 stable"] == "gap"
-    rule = stable(table, "energy", REFERENCES)
+    rule = stable(table, "energy", REFERENCES, unknown="keep")
     assert rule.reason(table.ids.index("MgTiO3 unstable")) == "0.200 eV/atom above the hull"
 
 
 def test_tolerance_of_the_hull_and_what_is_unknown(table):
     metastable = SETTINGS.model_copy(
-        update={"maximum_hull_energy": 0.25, "keep_unknown_stability": False}
+        update={"maximum_hull_energy": 0.25, "unknown_stability": "drop"}
     )
     found = filter_table(table, None, metastable)
     kept = {table.ids[row] for row in found.kept}
     assert "MgTiO3 unstable" in kept
     assert not {"no reference", "no energy"} & kept
+
+
+def test_what_is_unknown_is_refused_unless_something_else_is_chosen(table):
+    strict = SETTINGS.model_copy(update={"unknown_stability": "refuse"})
+    with pytest.raises(DatasetError) as caught:
+        filter_table(table, None, strict)
+    said = str(caught.value)
+    assert "the stability of 2 rows cannot be told" in said
+    assert "no reference for Zn" in said
+    assert "no energy of no energy" in said
+    assert FilterSettings().unknown_stability == "refuse"
+
+
+@pytest.mark.parametrize("fate", ["keep", "drop"])
+def test_the_count_says_how_many_are_unknown(table, fate):
+    found = filter_table(table, None, SETTINGS.model_copy(update={"unknown_stability": fate}))
+    stability = next(step for step in found.steps if step.rule == "stability")
+    assert "of 10 rows 2 of unknown stability" in stability.description
+    assert {"keep": "kept", "drop": "dropped"}[fate] in stability.description
+
+
+@pytest.mark.parametrize("fate", ["refuse", "keep", "drop"])
+def test_stability_without_references_never_passes_in_silence(table, fate):
+    without = SETTINGS.model_copy(update={"references": {}, "unknown_stability": fate})
+    with pytest.raises(DatasetError, match="without energies of the elements") as caught:
+        filter_table(table, None, without)
+    assert "opalign dataset references" in str(caught.value)
 
 
 def test_duplicate_of_a_dropped_row_is_kept(tmp_path):

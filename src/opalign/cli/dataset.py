@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opalign.cli.fetch import fetch_set, show_catalog
+from opalign.cli.filter import filter_rows
+from opalign.cli.references import make_references
 
 if TYPE_CHECKING:
     from opalign.dataset.formats.report import TransferReport
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from opalign.spectrum.grid import EnergyGrid
 
 app = typer.Typer(
-    help="Tables of structures and spectra: public sets, import, export, info, check.",
+    help="Tables of structures and spectra: public sets, import, export, info, check, filter.",
     no_args_is_help=True,
 )
 
@@ -239,6 +241,10 @@ def check_table(table: Annotated[Path, typer.Argument(help="Table to check.")]) 
     opened = SpectraTable.open(table)
     opened.validate()
     typer.echo(f"{table}: {len(opened)} materials, all rows sound")
+
+
+app.command("filter")(filter_rows)
+app.command("references")(make_references)
 
 
 def _print_report(report: TransferReport) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from opalign.dataset.duplicates import find_duplicates
 from opalign.dataset.funnel import Funnel, Rule, apply_rules
-from opalign.dataset.stability import energies_above_hull
+from opalign.dataset.stability import energies_above_hull, unknown_stability
 from opalign.dataset.table import SpectraTable, write_table
 from opalign.errors import DatasetError
 
 GAP_EV = 0.3
+ROWS_NAMED = 5
+
+UnknownStability = Literal["refuse", "keep", "drop"]
+"""``refuse``: an error, which names them."""
 
 
 class FilterSettings(BaseModel):
@@ -31,8 +37,8 @@ class FilterSettings(BaseModel):
     """Element → energy of its standard state, eV/atom."""
     maximum_hull_energy: float = Field(default=0.0, ge=0)
     """eV/atom above the hull of the phases of the table."""
-    keep_unknown_stability: bool = True
-    """Whether materials stay whose stability cannot be told, for want of energy or reference."""
+    unknown_stability: UnknownStability = "refuse"
+    """What becomes of materials without energy, or with an element without reference."""
     flag_column: str | None = None
     """List of the names of quality checks that a spectrum failed."""
     tolerated_flags: frozenset[str] = frozenset()
@@ -46,7 +52,8 @@ def filter_rules(table: SpectraTable, settings: FilterSettings) -> list[Rule[int
     Raises
     ------
     DatasetError
-        The table lacks a column that the settings name.
+        The table lacks a column that the settings name; stability is asked for without references,
+        or cannot be told of every row and ``unknown_stability`` is ``"refuse"``.
     """
     rules: list[Rule[int]] = []
     if settings.flag_column is not None:
@@ -60,7 +67,7 @@ def filter_rules(table: SpectraTable, settings: FilterSettings) -> list[Rule[int
                 settings.energy_column,
                 settings.references,
                 maximum=settings.maximum_hull_energy,
-                keep_unknown=settings.keep_unknown_stability,
+                unknown=settings.unknown_stability,
             )
         )
     return rules
@@ -80,7 +87,7 @@ def filter_table(
     Raises
     ------
     DatasetError
-        A column is missing, or nothing is left.
+        As in :func:`filter_rules`, or nothing is left.
     StorageError
         The file cannot be written.
     """
@@ -120,23 +127,49 @@ def stable(
     references: Mapping[str, float],
     *,
     maximum: float = 0.0,
-    keep_unknown: bool = True,
+    unknown: UnknownStability = "refuse",
 ) -> Rule[int]:
     """At most ``maximum`` eV/atom above the hull of the table's phases and the elements.
 
-    ``column``, ``references``: as :func:`~opalign.dataset.stability.energies_above_hull` has them.
+    ``column``, ``references``: as :func:`~opalign.dataset.stability.energies_above_hull` has them,
+    which raises DatasetError. So does a row of unknown stability, unless ``unknown`` says whether
+    to keep or to drop it.
     """
     above = energies_above_hull(table, column, references)
+    count = int(np.isnan(above).sum())
+    if count and unknown == "refuse":
+        raise _unknown(table, column, references, count)
     rounding = 1e-6  # eV/atom; a phase on the hull stands there up to the arithmetic
 
     def reason(row: int) -> str | None:
         if math.isnan(above[row]):
-            return None if keep_unknown else "stability unknown: no energy or reference"
+            return None if unknown == "keep" else "stability unknown: no energy or reference"
         return (
             f"{above[row]:.3f} eV/atom above the hull" if above[row] > maximum + rounding else None
         )
 
-    return Rule("stability", f"at most {maximum:g} eV/atom above the hull of this table", reason)
+    description = f"at most {maximum:g} eV/atom above the hull of this table"
+    if count:
+        fate = "kept" if unknown == "keep" else "dropped"
+        description += f"; of {len(table)} rows {count} of unknown stability, {fate}"
+    return Rule("stability", description, reason)
+
+
+def _unknown(
+    table: SpectraTable, column: str, references: Mapping[str, float], count: int
+) -> DatasetError:
+    elements, rows = unknown_stability(table, column, references)
+    causes = [f"no reference for {', '.join(elements)}"] if elements else []
+    if rows:
+        names = ", ".join(table.ids[row] for row in rows[:ROWS_NAMED])
+        more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+        causes.append(f"no {column} of {names}{more}")
+    return DatasetError(
+        f"the stability of {count} rows cannot be told: {'; '.join(causes)}",
+        where=str(table.path),
+        expected="an energy in every row, and a reference for each of its elements",
+        cure="add the elements to the references, or choose to keep or to drop such rows",
+    )
 
 
 def unflagged(
@@ -150,8 +183,6 @@ def unflagged(
             expected=", ".join(table.schema.lists) or "a table with lists",
             cure="name the list of quality flags, or leave this filter out",
         )
-    if column not in table.schema.lists:
-        table.list_value(0, column)  # says what is missing
 
     def reason(row: int) -> str | None:
         failed = [flag for flag in table.list_value(row, column) or [] if flag not in tolerated]

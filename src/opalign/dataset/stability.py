@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from opalign.dataset.references import elements_of
 from opalign.dataset.table import SpectraTable
 from opalign.errors import DatasetError
 
@@ -22,9 +23,10 @@ def energies_above_hull(
 ) -> NDArray[np.float64]:
     """Energy of every row above the convex hull of all rows and the elements, (rows,), eV/atom.
 
-    NaN where the row has no energy or one of its elements has no reference. The hull is that of
-    pymatgen (Ong et al., Chem. Mater. 20, 1798 (2008)). It knows the phases of the table alone, so
-    that zero means: nothing here is more stable.
+    NaN where the row has no energy or one of its elements has no reference
+    (:func:`unknown_stability` says which). The hull is that of pymatgen (Ong et al., Chem. Mater.
+    20, 1798 (2008)). It knows the phases of the table alone, so that zero means: nothing here is
+    more stable.
 
     Parameters
     ----------
@@ -32,17 +34,25 @@ def energies_above_hull(
         Scalar with the total energy; its declared unit says whether of the cell (``eV``) or of an
         atom (``eV/atom``). All energies, references included, have to come from one method.
     references
-        Element → energy of its standard state, eV/atom, O₂ spin-polarised.
+        Element → energy of its standard state, eV/atom, O₂ spin-polarised, such as
+        :func:`opalign.firstprinciples.references.reference_energies` computes.
 
     Raises
     ------
     DatasetError
-        No such column, or of another unit.
+        No such column, or of another unit; no references at all.
     """
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core.composition import Composition
 
     energies = table.scalar(column)
+    if not references:
+        raise DatasetError(
+            f"the stability of {column!r} is asked for without energies of the elements",
+            where=str(table.path),
+            expected="element → eV per atom, by the method of the table's energies",
+            cure=f"make them with: opalign dataset references {table.path} --out references.json",
+        )
     unit = table.schema.scalars[column].unit
     if unit not in (PER_CELL, PER_ATOM):
         raise DatasetError(
@@ -71,6 +81,14 @@ def energies_above_hull(
             diagram_entries = [entries[row] for row in inside] + [elements[s] for s in system]
             above[open_rows] = _above(diagram_entries, [entries[row] for row in open_rows])
     return above
+
+
+def unknown_stability(
+    table: SpectraTable, column: str, references: Mapping[str, float]
+) -> tuple[list[str], list[int]]:
+    """Return elements of the table without reference, and rows without energy."""
+    missing = [symbol for symbol in elements_of(table) if symbol not in references]
+    return missing, np.flatnonzero(~np.isfinite(table.scalar(column))).tolist()
 
 
 def _above(phases: Sequence[PDEntry], asked: Sequence[PDEntry]) -> NDArray[np.float64]:
