@@ -48,10 +48,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="compute nothing")
     arguments = parser.parse_args()
     compute = finished if arguments.report else computed
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    imported = arguments.work / "reference.parquet"
-    import_gpaw(arguments.data / "gpaw_pbe" / "spectra.parquet", imported)
-    table = SpectraTable.open(imported)
+    table = imported(arguments.data, arguments.work)
     equal = GpawSettings(relax=False, scheme="irreducible", optics_density=4.5)
     blocks = [
         "# The engine against an independent script\n",
@@ -63,6 +60,14 @@ def main() -> None:
     ]
     write_text(RESULT, "\n".join(blocks))
     print("\n".join(blocks))
+
+
+def imported(data: Path, work: Path) -> SpectraTable:
+    """Return the script's spectra, imported into ``work``."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "reference.parquet"
+    import_gpaw(data / "gpaw_pbe" / "spectra.parquet", path)
+    return SpectraTable.open(path)
 
 
 def computed(engine: GpawEngine, structure: Structure, folder: Path) -> EngineResult:

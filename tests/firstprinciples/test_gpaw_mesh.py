@@ -83,6 +83,19 @@ def test_the_shortest_diagonal_is_shared():
     assert {tuple(step) for step in away[:, 3]} == {(-1, 1, 1)}
 
 
+@pytest.mark.parametrize(
+    "reciprocal",
+    [np.eye(3), np.array([[1.0, 0.0, 0.0], [0.5, np.sqrt(0.75), 0.0], [0.0, 0.0, 0.6]])],
+    ids=["cubic", "hexagonal"],
+)
+def test_rounding_does_not_choose_between_equal_diagonals(reciprocal):
+    expected = periodic_tetrahedra((4, 4, 2), reciprocal)
+    noise = np.random.default_rng(0)
+    for _ in range(8):
+        shaken = reciprocal + 1e-12 * noise.normal(size=(3, 3))
+        np.testing.assert_array_equal(periodic_tetrahedra((4, 4, 2), shaken), expected)
+
+
 def test_neighbourhoods_hold_every_tetrahedron_once():
     size = (4, 4, 4)
     tetrahedra = periodic_tetrahedra(size, np.eye(3))

@@ -22,6 +22,9 @@ LARGEST_SIZE = 40
 
 TETRAHEDRA_PER_POINT = 24
 
+EQUAL = 1e-6
+"""Relative difference below which two lengths are one: lattices are known to less."""
+
 
 def symmetric_mesh(
     lattice: np.ndarray, rotations: np.ndarray, density: float
@@ -78,12 +81,13 @@ def periodic_tetrahedra(size: Sequence[int] | np.ndarray, reciprocal: np.ndarray
 
     Point (i, j, k) has index (i·size[1] + j)·size[2] + k. The shortest diagonal of the small
     parallelepiped, spanned by the rows of ``reciprocal`` (3, 3) over ``size``, is common to all
-    six.
+    six; of diagonals that symmetry makes equally long the first, so that rounding decides nothing.
     """
     shape = tuple(int(points) for points in size)
     small = np.asarray(reciprocal, dtype=float) / np.array(shape)[:, None]
     signs = np.array([(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)])
-    sign = signs[np.linalg.norm(signs @ small, axis=1).argmin()]
+    lengths = np.linalg.norm(signs @ small, axis=1)
+    sign = signs[np.argmax(lengths <= lengths.min() * (1.0 + EQUAL))]
     start = (sign < 0).astype(int)
     corners = []
     for order in itertools.permutations(range(3)):
