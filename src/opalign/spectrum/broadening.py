@@ -19,14 +19,15 @@ the result depends on this.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from opalign.errors import SpectrumError
 from opalign.spectrum.arrays import ArrayT, apply_operator, require_grid_length
 from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.positional import PositionalModel
 
 Parity = Literal["even", "odd"]
 
@@ -34,16 +35,15 @@ GAUSSIAN_REACH = 12.0
 """Widths after which a Gaussian is zero in double precision."""
 
 
-class Broadening(BaseModel):
+class Broadening(PositionalModel):
     """Line shape and width in eV: σ of a Gaussian, half width at half maximum of a Lorentzian."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shape: Literal["none", "gaussian", "lorentzian"] = "none"
     width: float = Field(default=0.0, ge=0.0, allow_inf_nan=False, description="eV")
 
-    def __init__(self, shape: str = "none", width: float = 0.0) -> None:
-        super().__init__(shape=shape, width=width)
+    if TYPE_CHECKING:
+
+        def __init__(self, shape: str = "none", width: float = 0.0) -> None: ...
 
     @model_validator(mode="after")
     def _consistent(self) -> Broadening:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from opalign.errors import ConfigurationError
+from opalign.spectrum.positional import PositionalModel
 
 
-class EnergyGrid(BaseModel):
+class EnergyGrid(PositionalModel):
     """``num`` photon energies in eV, evenly spaced from ``start`` to ``stop``, both included.
 
     Frozen, compared by value and hashable, so that operators on it can be cached. Fields out of
@@ -20,14 +22,13 @@ class EnergyGrid(BaseModel):
     0.025
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     start: float = Field(ge=0.0, allow_inf_nan=False, description="first photon energy in eV")
     stop: float = Field(gt=0.0, allow_inf_nan=False, description="last photon energy in eV")
     num: int = Field(ge=2, description="number of energies")
 
-    def __init__(self, start: float, stop: float, num: int) -> None:
-        super().__init__(start=start, stop=stop, num=num)
+    if TYPE_CHECKING:
+
+        def __init__(self, start: float, stop: float, num: int) -> None: ...
 
     @model_validator(mode="after")
     def _ordered(self) -> EnergyGrid:

@@ -24,14 +24,15 @@ Source: e.g. F. Wooten, Optical Properties of Solids (1972), chapter 6 and appen
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from opalign.errors import ConfigurationError
 from opalign.spectrum.arrays import ArrayT, apply_operator, is_tensor, require_grid_length
 from opalign.spectrum.grid import EnergyGrid
+from opalign.spectrum.positional import PositionalModel
 
 Beyond = Literal["zero", "cubic"]
 RealBeyond = Literal["zero", "inverse_square"]
@@ -40,20 +41,19 @@ _REACH = 20.0
 """Window ends up to which an E⁻³ tail is followed; what is left out is below 1e-4 of its ε₁(0)."""
 
 
-class Oscillator(BaseModel):
+class Oscillator(PositionalModel):
     """All absorption above the window, put at one energy.
 
     Δε₂(E) = (π/2)·strength·energy·δ(E − energy), hence Δε₁(E) = strength·energy²/(energy² − E²) and
     a share (π/2)·strength·energy² of the f-sum.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     energy: float = Field(gt=0.0, allow_inf_nan=False, description="eV, above the window")
     strength: float = Field(ge=0.0, allow_inf_nan=False, description="what it adds to ε₁(0)")
 
-    def __init__(self, energy: float, strength: float) -> None:
-        super().__init__(energy=energy, strength=strength)
+    if TYPE_CHECKING:
+
+        def __init__(self, energy: float, strength: float) -> None: ...
 
     def real_part(self, energies: np.ndarray) -> np.ndarray:
         """Return Δε₁ at ``energies`` (n,) in eV.
