@@ -12,18 +12,18 @@ from opalign.spectrum.grid import EnergyGrid
 GRID = EnergyGrid(0.0, 10.0, 101)
 
 
-def write(path, scalars, rows):
+def write(path, scalars, rows, levels=("ipa", "rpa")):
     structure = Structure.from_spacegroup(
         "F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3]
     )
     schema = TableSchema(
         grid=GRID,
-        levels={name: LevelInfo(components=("mean",), has_real=True) for name in ("ipa", "rpa")},
+        levels={name: LevelInfo(components=("mean",), has_real=True) for name in levels},
         scalars={name: ScalarInfo() for name in scalars},
     )
     values = {
         f"{level}_{part}_mean": np.full(GRID.num, value)
-        for level in ("ipa", "rpa")
+        for level in levels
         for part, value in (("re", 4.0), ("im", 0.5))
     }
     write_table(
@@ -51,6 +51,23 @@ def test_gaps_and_space_group_come_from_the_columns(tmp_path):
     ipa, rpa = crystals_of(table)
     assert [ipa.spectrum.level, rpa.spectrum.level] == ["ipa", "rpa"]
     assert (ipa.band_gap, ipa.direct_gap, ipa.spacegroup) == (1.0, 2.0, 216)
+
+
+def test_corrected_levels_have_the_gaps_to_which_they_were_moved(tmp_path):
+    scalars = {
+        "band_gap_eV": 2.0,
+        "direct_gap_eV": 2.1,
+        "corrected_gap_eV": 3.5,
+        "corrected_direct_gap_eV": 3.6,
+    }
+    table = write(tmp_path / "t.parquet", scalars, [scalars], levels=("rpa", "rpa_corrected"))
+    found = {each.spectrum.level: (each.band_gap, each.direct_gap) for each in crystals_of(table)}
+    assert found == {"rpa": (2.0, 2.1), "rpa_corrected": (3.5, 3.6)}
+    bare = write(
+        tmp_path / "b.parquet", ["band_gap_eV"], [{"band_gap_eV": 2.0}], levels=("x_corrected",)
+    )
+    (crystal,) = crystals_of(bare)
+    assert (crystal.band_gap, crystal.direct_gap) == (None, None), "unknown, and not the other's"
 
 
 def test_a_single_gap_is_where_absorption_begins_and_symmetry_is_found(tmp_path):

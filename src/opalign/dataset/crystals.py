@@ -12,6 +12,10 @@ from opalign.spectrum.experiment.comparison import Crystal
 
 BAND_GAP = "band_gap_eV"
 DIRECT_GAP = "direct_gap_eV"
+CORRECTED = "_corrected"
+"""How the levels end whose spectra were moved to another gap than that of the calculation."""
+CORRECTED_GAP = "corrected_gap_eV"
+CORRECTED_DIRECT_GAP = "corrected_direct_gap_eV"
 SPACEGROUP = "spacegroup_number"
 SYMMETRY_TOLERANCE = 0.01
 """Å; of positions, where the table has no space group."""
@@ -27,7 +31,8 @@ def crystals_of(
     """Yield the spectra of a table, level after level of each row.
 
     Gaps come from the columns ``band_gap_eV`` and ``direct_gap_eV``. A table that has only the
-    first, as of predictions, has where absorption begins there: the direct gap.
+    first, as of predictions, has where absorption begins there: the direct gap. Corrected levels
+    have the gaps to which they were moved, ``corrected_gap_eV`` and ``corrected_direct_gap_eV``.
 
     Parameters
     ----------
@@ -58,6 +63,7 @@ def crystals_of(
     direct = _scalars(table, DIRECT_GAP)
     if DIRECT_GAP not in table.schema.scalars:
         gaps, direct = direct, gaps
+    moved = _scalars(table, CORRECTED_GAP), _scalars(table, CORRECTED_DIRECT_GAP)
     groups = _scalars(table, SPACEGROUP)
     for row, (material_id, formula) in enumerate(zip(table.ids, table.formulas, strict=True)):
         group = None if np.isnan(groups[row]) else int(groups[row])
@@ -68,13 +74,14 @@ def crystals_of(
             if wanted is not None and not wanted(formula, group):
                 continue
         for level in chosen:
+            smallest, vertical = moved if level.endswith(CORRECTED) else (gaps, direct)
             yield Crystal(
                 material_id,
                 formula,
                 group,
                 table.spectrum(row, level),
-                _number(gaps[row]),
-                _number(direct[row]),
+                _number(smallest[row]),
+                _number(vertical[row]),
                 known(material_id, formula) if known else "",
             )
 
