@@ -1,13 +1,18 @@
-"""Writing files so that a crash, a full disk or a second process never leaves a half file."""
+"""Writing files so that a crash, a full disk or a second process never leaves a half file.
+
+And reading JSON that may be anything.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from opalign.errors import StorageError
 
@@ -57,6 +62,17 @@ def write_atomically(target: str | os.PathLike[str], write: Callable[[Path], obj
 def write_text(target: str | os.PathLike[str], text: str) -> Path:
     """Write ``text`` as UTF-8, atomically."""
     return write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: str | os.PathLike[str], largest: int) -> Any:
+    """Read JSON of at most ``largest`` bytes from somebody else.
+
+    ``ValueError`` for a larger file and for what is no JSON, ``OSError`` for what cannot be read.
+    """
+    path = Path(path)
+    if (size := path.stat().st_size) > largest:
+        raise ValueError(f"{size} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -32,6 +32,15 @@ def corrected(journal):
     return [line.split()[1] for line in lines if line.startswith("correct")]
 
 
+def correcting(campaign, processes=1):
+    """The same in a process of its own, which can be stopped."""
+    order = (
+        "import sys; from opalign.firstprinciples.correction_run import correct_campaign;"
+        f"correct_campaign(sys.argv[1], processes={processes})"
+    )
+    return subprocess.Popen([sys.executable, "-c", order, str(campaign.folder)])
+
+
 @pytest.mark.usefixtures("fake_engine")
 def test_a_campaign_is_corrected_once_and_failures_are_kept(tmp_path):
     campaign, journal = computed(
@@ -88,11 +97,7 @@ def test_crash_hang_and_memory_cost_one_correction_each(tmp_path):
 @pytest.mark.usefixtures("fake_engine")
 def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path):
     campaign, journal = computed(tmp_path, count=6, seconds=0.4)
-    order = (
-        "import sys; from opalign.firstprinciples.correction_run import correct_campaign;"
-        "correct_campaign(sys.argv[1], processes=2)"
-    )
-    started = subprocess.Popen([sys.executable, "-c", order, str(campaign.folder)])
+    started = correcting(campaign, processes=2)
     while len(corrected(journal)) < 3:
         time.sleep(0.02)
     started.send_signal(signal.SIGINT)
@@ -113,11 +118,7 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path):
 @pytest.mark.usefixtures("fake_engine")
 def test_two_at_a_time_correct_each_job_once(tmp_path):
     campaign, journal = computed(tmp_path, count=4, seconds=0.2)
-    order = (
-        "import sys; from opalign.firstprinciples.correction_run import correct_campaign;"
-        "correct_campaign(sys.argv[1])"
-    )
-    both = [subprocess.Popen([sys.executable, "-c", order, str(campaign.folder)]) for _ in range(2)]
+    both = [correcting(campaign), correcting(campaign)]
     assert [each.wait(timeout=60) for each in both] == [0, 0]
     assert sorted(corrected(journal)) == ["0", "1", "2", "3"]
 

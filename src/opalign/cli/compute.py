@@ -135,23 +135,17 @@ def run(
         count = let_retry(campaign, retry, others, identifiers=chosen)
         messages.print(f"{count} failed jobs wait again", markup=False)
         campaign = open_campaign(folder)
-    try:
-        with _terminable(), shown_progress(len(campaign.plan.jobs)) as report:
-            left = run_campaign(
-                campaign,
-                workers=workers,
-                limits=limits,
-                hours=hours,
-                identifiers=chosen,
-                report=report,
-                message=lambda text: messages.print(text, markup=False),
-            )
-    except KeyboardInterrupt:
-        messages.print(
-            f"Stopped. What was reached is kept; go on with\n  opalign compute run {folder}",
-            markup=False,
+    command = f"opalign compute run {folder}"
+    with _stoppable(command), shown_progress(len(campaign.plan.jobs)) as report:
+        left = run_campaign(
+            campaign,
+            workers=workers,
+            limits=limits,
+            hours=hours,
+            identifiers=chosen,
+            report=report,
+            message=lambda text: messages.print(text, markup=False),
         )
-        raise typer.Exit(INTERRUPTED) from None
     _print_status(campaign)
     if left:
         output_console().print(f"{left} jobs still wait: run the same command", markup=False)
@@ -191,22 +185,15 @@ def correct(
         console.print(f"{correction.identifier}  {ended}", markup=False)
 
     _require_limits(limits or ())
-    try:
-        with _terminable():
-            corrections = correct_campaign(
-                folder,
-                processes=workers,
-                retry_failed=retry,
-                identifiers=frozenset(only) if only else None,
-                limits=limits or (),
-                report=told,
-            )
-    except KeyboardInterrupt:
-        message_console().print(
-            f"Stopped. What was reached is kept; go on with\n  opalign compute correct {folder}",
-            markup=False,
+    with _stoppable(f"opalign compute correct {folder}"):
+        corrections = correct_campaign(
+            folder,
+            processes=workers,
+            retry_failed=retry,
+            identifiers=frozenset(only) if only else None,
+            limits=limits or (),
+            report=told,
         )
-        raise typer.Exit(INTERRUPTED) from None
     failed = sum(correction.scalars is None for correction in corrections)
     console.print(f"{len(corrections) - failed} corrected, {failed} not", markup=False)
     console.print("Next:", f"  opalign compute export {folder} TABLE", sep="\n", markup=False)
@@ -343,8 +330,8 @@ def _check_reason(reason: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM stop a campaign as Ctrl-C does."""
+def _stoppable(command: str) -> Iterator[None]:
+    """Let SIGTERM stop as Ctrl-C does, and say with which command to go on."""
 
     def stop(*_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -352,5 +339,10 @@ def _terminable() -> Iterator[None]:
     earlier = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt:
+        message_console().print(
+            f"Stopped. What was reached is kept; go on with\n  {command}", markup=False
+        )
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, earlier)

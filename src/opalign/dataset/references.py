@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from opalign.dataset.table import SpectraTable
 from opalign.errors import ConfigurationError, DatasetError
-from opalign.files import write_text
+from opalign.files import read_json, write_text
 
 VERSION = 1
 LARGEST_FILE = 1 << 20
@@ -79,9 +79,7 @@ class References(BaseModel):
         """
         path = Path(path)
         try:
-            if path.stat().st_size > LARGEST_FILE:
-                raise ValueError(f"{path.stat().st_size} bytes")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, LARGEST_FILE)
             if not isinstance(content, dict):
                 raise ValueError("no mapping")
             if "version" not in content:

@@ -167,6 +167,18 @@ def parse_campaign(content: Mapping[str, Any], where: str = "campaign") -> Campa
         ) from error
 
 
+def with_limits(config: CampaignConfig, limits: Sequence[str]) -> CampaignConfig:
+    """Return the configuration with ``limits.KEY=VALUE`` that hold for one run.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such key, or the value does not fit.
+    """
+    changed = with_overrides(config.model_dump(mode="json"), limits)
+    return parse_campaign(changed, where="limits of this run")
+
+
 def with_spin_check(config: CampaignConfig) -> CampaignConfig:
     """Return the configuration with ``spin_check`` on where the study's criteria ask for it.
 

@@ -14,7 +14,7 @@ from opalign.firstprinciples.campaign import (
     require_free,
     write_plan,
 )
-from opalign.firstprinciples.campaign_config import parse_campaign, with_overrides
+from opalign.firstprinciples.campaign_config import with_limits, with_overrides
 from opalign.firstprinciples.engine import FailureReason
 from opalign.firstprinciples.job_state import (
     JobState,
@@ -150,8 +150,7 @@ def run_campaign(
     """
     tell = message or (lambda text: None)
     start = time.monotonic()
-    changed = with_overrides(campaign.config.model_dump(mode="json"), limits)
-    config = parse_campaign(changed, where="limits of this run")
+    config = with_limits(campaign.config, limits)
     with job_lock(campaign.folder / LOCK_FILE) as free:
         require_free(free, campaign.folder)
         for problem in campaign.problems:

@@ -167,7 +167,7 @@ def correct_folder(
     settings = settings or HybridSettings()
     result = EngineResult.load(folder / RESULT_FOLDER)
     key = correction_key(folder, settings)
-    finished = finished_correction(folder, settings)
+    finished = finished_correction(folder, key)
     if finished is not None:
         return finished
     corrected = _method_of(folder)(result, folder / HYBRID_FOLDER, settings)
@@ -177,10 +177,10 @@ def correct_folder(
     return corrected
 
 
-def finished_correction(folder: str | Path, settings: HybridSettings) -> EngineResult | None:
-    """Return the correction of this very result with these settings, if there is one."""
+def finished_correction(folder: str | Path, key: str) -> EngineResult | None:
+    """Return the correction with this key (:func:`correction_key`), if there is one."""
     found = load_corrected(folder)
-    if found is None or found.provenance["hybrid"].get("key") != correction_key(folder, settings):
+    if found is None or found.provenance["hybrid"].get("key") != key:
         return None
     return found
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from opalign.errors import ConfigurationError
 from opalign.files import write_text
-from opalign.firstprinciples.campaign import Campaign, open_campaign
-from opalign.firstprinciples.campaign_config import Limits, parse_campaign, with_overrides
+from opalign.firstprinciples.campaign import open_campaign
+from opalign.firstprinciples.campaign_config import Limits, with_limits
 from opalign.firstprinciples.correction import (
     HYBRID_FOLDER,
     correction_key,
@@ -80,8 +80,8 @@ def correct_campaign(
         raise ConfigurationError(f"{processes} processes are none", expected="1 or more")
     campaign = open_campaign(folder)
     campaign.require(identifiers or ())
-    changed = with_overrides(campaign.config.model_dump(mode="json"), limits)
-    allowed = parse_campaign(changed, where="limits of this run").limits
+    allowed = with_limits(campaign.config, limits).limits
+    settings = settings or HybridSettings()
     jobs = [
         job
         for job, state in zip(campaign.plan.jobs, campaign.states(), strict=True)
@@ -95,7 +95,17 @@ def correct_campaign(
         if report is not None:
             report(correction)
 
-    _correct(campaign, jobs, settings or HybridSettings(), processes, retry_failed, allowed, tell)
+    left: list[tuple[Job, Path]] = []
+    for job in jobs:
+        job_folder = campaign.job_folder(job)
+        known = known_correction(job, job_folder, settings, failures=not retry_failed)
+        if known is None:
+            left.append((job, job_folder))
+        else:
+            tell(known)
+    if left:
+        log = campaign.folder / LOG_FILE
+        correct_jobs(left, settings, workers=processes, limits=allowed, log=log, report=tell)
     return found
 
 
@@ -108,7 +118,7 @@ def known_correction(
     """
     try:
         key = correction_key(folder, settings)
-        corrected = finished_correction(folder, settings)
+        corrected = finished_correction(folder, key)
     except EngineFailure as failure:
         return Correction(job.identifier, None, str(failure))
     if corrected is not None:
@@ -157,28 +167,6 @@ def correct_jobs(
         name="correct",
         settings=settings.model_dump(mode="json"),
     )
-
-
-def _correct(
-    campaign: Campaign,
-    jobs: Sequence[Job],
-    settings: HybridSettings,
-    workers: int,
-    retry_failed: bool,
-    limits: Limits,
-    report: Callable[[Correction], None],
-) -> None:
-    left: list[tuple[Job, Path]] = []
-    for job in jobs:
-        folder = campaign.job_folder(job)
-        known = known_correction(job, folder, settings, failures=not retry_failed)
-        if known is None:
-            left.append((job, folder))
-        else:
-            report(known)
-    if left:
-        log = campaign.folder / LOG_FILE
-        correct_jobs(left, settings, workers=workers, limits=limits, log=log, report=report)
 
 
 def _recorded(

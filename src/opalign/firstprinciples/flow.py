@@ -186,10 +186,9 @@ def correct_material(
     if summary["status"] != "done":
         return summary
     place, described = Path(folder), Job.from_dict(json.loads(job))
-    settings = HybridSettings()
-    ended: list[Correction] = []
-    known = known_correction(described, place, settings)
-    if known is None:
+    settings, ended = HybridSettings(), list[Correction]()
+    correction = known_correction(described, place, settings)
+    if correction is None:
         correct_jobs(
             [(described, place)],
             settings,
@@ -198,14 +197,13 @@ def correct_material(
             log=place / WORKER_LOG,
             report=ended.append,
         )
-    else:
-        ended.append(known)
-    for correction in ended:
-        if correction.scalars is None:
-            return {**summary, "correction_failure": correction.failure}
-        names = ("corrected_gap_eV", "corrected_direct_gap_eV", "exchange_fraction")
-        return {**summary, **{name: correction.scalars[name] for name in names}}
-    return {**summary, "correction_failure": "another process is at it"}
+        correction = ended[0] if ended else None
+    if correction is None:
+        return {**summary, "correction_failure": "another process is at it"}
+    if correction.scalars is None:
+        return {**summary, "correction_failure": correction.failure}
+    names = ("corrected_gap_eV", "corrected_direct_gap_eV", "exchange_fraction")
+    return {**summary, **{name: correction.scalars[name] for name in names}}
 
 
 def check_material(summary: dict[str, Any]) -> dict[str, Any]:

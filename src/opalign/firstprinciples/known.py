@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opalign.dataset.table import SpectraTable
 from opalign.errors import DatasetError
-from opalign.files import write_text
+from opalign.files import read_json, write_text
 
 if TYPE_CHECKING:
     from opalign.firstprinciples.campaign import Campaign
@@ -102,9 +102,7 @@ def _keys(told: Mapping[str, Any]) -> list[str]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        if path.stat().st_size > LARGEST_LIST:
-            raise ValueError(f"{path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, LARGEST_LIST)
         if content["version"] != FAILURES_VERSION:
             raise ValueError(f"version {content['version']}")
         entries: list[dict[str, Any]] = content["failures"]

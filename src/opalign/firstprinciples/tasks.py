@@ -73,13 +73,13 @@ class Correct:
 
     def settled(self) -> JobState:
         """Return how the correction stands: done only for this result and these settings."""
-        from opalign.firstprinciples.correction import finished_correction
+        from opalign.firstprinciples.correction import correction_key, finished_correction
         from opalign.firstprinciples.hybrid import HybridSettings
 
         state, finished = read_state(self.folder), False
         with contextlib.suppress(EngineFailure):  # No result: running says so.
             settings = HybridSettings.model_validate(self.settings)
-            finished = finished_correction(self.job, settings) is not None
+            finished = finished_correction(self.job, correction_key(self.job, settings)) is not None
         if finished:
             return JobState("done", attempts=state.attempts or (Attempt("", 0.0, "done"),))
         return replace(state, status="waiting") if state.status == "running" else state
